@@ -1,0 +1,106 @@
+"""Saying what is wrong with a config: every fault, with its full path and the nearest right key."""
+
+from __future__ import annotations
+
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from mmts.errors import nearest
+
+Location = tuple[int | str, ...]
+
+
+def describe_faults(error: ValidationError, model: type[BaseModel], settings: Any) -> list[str]:
+    """Return one line per fault, such as `data.streams.weather.dlay: unknown key; ...`.
+
+    settings: what was validated, as read from YAML.
+    """
+    return [_describe(fault, model, settings) for fault in error.errors(include_url=False)]
+
+
+def _describe(fault: ErrorDetails, model: type[BaseModel], settings: Any) -> str:
+    location = fault["loc"]
+    path = ".".join(str(key) for key in _without_tags(location, settings)) or "config"
+    context = fault.get("ctx", {})
+    match fault["type"]:
+        case "extra_forbidden":
+            key = str(location[-1])
+            known = sorted(_keys_at(model, location[:-1]))
+            otherwise = f"; known are {', '.join(known)}."
+            return f"{path}: unknown key{nearest(key, known, otherwise)}"
+        case "missing":
+            return f"{path}: missing; add it."
+        case "union_tag_invalid":
+            return (
+                f"{path}: kind {context['tag']!r} is not known; "
+                f"choose one of {context['expected_tags']}."
+            )
+        case "union_tag_not_found":
+            return f"{path}: 'kind' is missing; add it."
+        case "value_error":
+            return f"{path}: {context['error']}."
+        case "model_type" | "dict_type":
+            return f"{path}: {fault['input']!r} is no group of settings."
+        case "duration" | "length" | "cut":
+            return f"{path}: {fault['msg']}."
+        case _:
+            message = fault["msg"][0].lower() + fault["msg"][1:]
+            return f"{path}: {fault['input']!r} will not do: {message}."
+
+
+def _without_tags(location: Location, settings: Any) -> Location:
+    """Leave out what names a member of a union: it is no key of the file."""
+    path: list[int | str] = []
+    place = settings
+    for depth, key in enumerate(location):
+        is_last = depth == len(location) - 1
+        if isinstance(place, dict) and not is_last:
+            if key == place.get("kind") or (key == "preset" and "preset" in place):
+                continue
+            place = place.get(key)
+        elif isinstance(place, list) and isinstance(key, int) and key < len(place):
+            place = place[key]
+        path.append(key)
+    return tuple(path)
+
+
+def _keys_at(annotation: Any, location: Location) -> set[str]:
+    """Return the keys that a group of settings may have, walking from a model along a location."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _keys_at(get_args(annotation)[0], location)
+    if origin in (Union, UnionType):
+        members = [_unwrap(member) for member in get_args(annotation)]
+        if location:
+            tagged = [m for m in members if isinstance(m, type) and location[0] in _tags(m)]
+            if tagged:
+                return _keys_at(tagged[0], location[1:])
+        return set().union(*(_keys_at(member, location) for member in members))
+    if origin is dict:
+        return _keys_at(get_args(annotation)[1], location[1:]) if location else set()
+    if origin in (list, tuple):
+        return _keys_at(get_args(annotation)[0], location[1:]) if location else set()
+    if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        return set()
+    fields = {field.alias or name: field for name, field in annotation.model_fields.items()}
+    if not location:
+        return set(fields)
+    field = fields.get(str(location[0]))
+    return set() if field is None else _keys_at(field.annotation, location[1:])
+
+
+def _unwrap(annotation: Any) -> Any:
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+
+
+def _tags(model: type) -> set[Any]:
+    """Return the names under which a model stands in a union."""
+    if not issubclass(model, BaseModel):
+        return set()
+    if "preset" in model.model_fields:
+        return {"preset"}
+    field = model.model_fields.get("kind")
+    return set() if field is None else set(get_args(field.annotation))

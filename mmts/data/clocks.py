@@ -1,0 +1,202 @@
+"""Finding the clock of every stream: its rate, its window, and the grid of the forecast."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import numpy.typing as npt
+
+from mmts.config_base import format_duration, microseconds
+from mmts.data.config import DataConfig, StreamConfig
+from mmts.data.schema import ColumnSchema, DataSchema, StreamSchema
+from mmts.data.tables import Table, format_times, iterate_items
+from mmts.errors import DataError, raise_all
+
+MAX_EVENTS = 512
+"""Events of an irregular stream that a window holds at most when `context_length` is a duration."""
+
+MAX_GRID_GROWTH = 10
+"""Grid rows per row of a file above which a stream counts as irregular, not as one with gaps."""
+
+
+def detect_period(table: Table) -> int:
+    """Return the time from row to row, in microseconds, or 0 when the rows stand on no grid.
+
+    The period is the most frequent step; gaps are allowed, rows between two grid places are not.
+    """
+    assert table.times is not None
+    steps = np.concatenate([np.diff(table.times[rows]) for _, rows in iterate_items(table)])
+    if not len(steps):
+        return 0
+    distinct, counts = np.unique(steps, return_counts=True)
+    period = int(distinct[counts.argmax()])
+    if first_off_grid(table, period) is not None:
+        return 0
+    grid_rows = int(steps.sum()) // period + 1
+    return period if grid_rows <= MAX_GRID_GROWTH * len(table) else 0
+
+
+def first_off_grid(table: Table, period: int) -> int | None:
+    """Return the first row that does not stand on its item's grid of `period`."""
+    assert table.times is not None
+    for _, rows in iterate_items(table):
+        times = table.times[rows]
+        off = (times - times[0]) % period != 0
+        if off.any():
+            return int(rows.start) + int(off.argmax())
+    return None
+
+
+def build_schema(
+    config: DataConfig,
+    tables: dict[str, Table],
+    columns: dict[str, tuple[ColumnSchema, ...]],
+) -> DataSchema:
+    """Settle rate, window and grid of all streams.
+
+    Raises DataError when the target stream has no grid, when its rate is not `data.frequency`,
+    when a stated frequency is contradicted by a row, when the horizon is no whole number of
+    steps, and when only some of the streams state a time zone.
+    """
+    target_name = config.target_stream
+    target_table = tables[target_name]
+    problems = []
+    periods = {}
+    for name, table in tables.items():
+        stream = config.streams[name]
+        periods[name] = 0 if table.times is None else _period_of(table, stream)
+        if stream.frequency is not None and table.times is not None:
+            row = first_off_grid(table, periods[name])
+            if row is not None:
+                stamp = format_times(table.times[row : row + 1], table.has_time_zone)[0]
+                problems.append(
+                    f"{table.source}, column {stream.time!r}: {stamp} does not stand on a grid of "
+                    f"{format_duration(stream.frequency)}. "
+                    f"Correct data.streams.{name}.frequency, or leave it out."
+                )
+    raise_all(DataError, problems)
+
+    frequency = _grid_of(config, target_name, periods[target_name], target_table)
+    zones = {name: t.has_time_zone for name, t in tables.items() if t.times is not None}
+    if len(set(zones.values())) > 1:
+        without = ", ".join(name for name, has_zone in zones.items() if not has_zone)
+        raise DataError(
+            f"streams {without}: timestamps have no UTC offset, while those of other streams do. "
+            "Write all streams with an offset (2013-10-01T14:00:00Z), or none."
+        )
+    horizon_span = _span_of(config.horizon, frequency)
+    if horizon_span % frequency:
+        raise DataError(
+            f"data.horizon: {_words(horizon_span)} is no whole number of steps of "
+            f"{_words(frequency)}. Choose a multiple."
+        )
+    target_context = config.streams[target_name].context_length
+    default_span = 7 * horizon_span
+    if target_context is not None:
+        default_span = _span_of(target_context, frequency)
+    streams = {
+        name: _build_stream_schema(
+            config.streams[name], table, columns[name], periods[name], default_span, horizon_span
+        )
+        for name, table in tables.items()
+    }
+    return DataSchema(
+        streams=streams,
+        target_stream=target_name,
+        horizon=horizon_span // frequency,
+        frequency=frequency,
+        has_time_zone=zones[target_name],
+    )
+
+
+def _period_of(table: Table, stream: StreamConfig) -> int:
+    if stream.stamp == "event":
+        return 0
+    if stream.frequency is not None:
+        return microseconds(stream.frequency)
+    return detect_period(table)
+
+
+def _grid_of(config: DataConfig, name: str, period: int, table: Table) -> int:
+    if period == 0:
+        raise DataError(
+            f"{table.source}: the rows of the target stream stand on no regular grid. "
+            f"State data.streams.{name}.frequency to see the first row that is off."
+        )
+    if config.frequency is not None and microseconds(config.frequency) != period:
+        raise DataError(
+            f"data.frequency: {format_duration(config.frequency)}, but {table.source} has a row "
+            f"every {_words(period)}. The forecast stands on the grid of the target stream; "
+            "take out data.frequency."
+        )
+    return period
+
+
+def _build_stream_schema(
+    stream: StreamConfig,
+    table: Table,
+    columns: tuple[ColumnSchema, ...],
+    period: int,
+    default_span: int,
+    horizon_span: int,
+) -> StreamSchema:
+    has_future = any(column.role == "future" for column in columns)
+    context = stream.context_length
+    if table.times is None:
+        context_steps, span, future_steps = 1, 0, 0
+    elif period:
+        span = default_span if context is None else _span_of(context, period)
+        context_steps = -(-span // period)
+        future_steps = _future_steps(period, horizon_span) if has_future else 0
+    else:
+        span = default_span if not isinstance(context, timedelta) else microseconds(context)
+        if isinstance(context, int):
+            context_steps, span = context, int(np.ptp(table.times)) + 1
+        else:
+            context_steps = min(_most_events(table, span), MAX_EVENTS)
+        future_steps = min(_most_events(table, horizon_span), MAX_EVENTS) if has_future else 0
+    return StreamSchema(
+        columns=columns,
+        time=stream.time,
+        item=stream.item,
+        stamp=stream.stamp,
+        period=period,
+        cover=period,
+        delay=microseconds(stream.delay),
+        known_ahead=None if stream.known_ahead is None else microseconds(stream.known_ahead),
+        context_steps=context_steps,
+        context_span=span,
+        future_steps=future_steps,
+    )
+
+
+def _future_steps(period: int, horizon_span: int) -> int:
+    """Count the rows that touch the horizon; one more where a row may straddle the origin."""
+    return -(-horizon_span // period) + (1 if horizon_span % period else 0)
+
+
+def _most_events(table: Table, span: int) -> int:
+    assert table.times is not None
+    most = 1
+    for _, rows in iterate_items(table):
+        times = table.times[rows]
+        before = np.searchsorted(times, times - span, side="right")
+        most = max(most, int((np.arange(1, len(times) + 1) - before).max()))
+    return most
+
+
+def _span_of(length: timedelta | int, period: int) -> int:
+    if isinstance(length, int):
+        return length * period
+    return microseconds(length)
+
+
+def _words(span: int) -> str:
+    return format_duration(timedelta(microseconds=span))
+
+
+def row_starts(table: Table, schema: StreamSchema) -> npt.NDArray[np.int64]:
+    """Return when the period of each row begins, whatever a timestamp marks."""
+    assert table.times is not None
+    return table.times - schema.cover if schema.stamp == "end" else table.times

@@ -1,0 +1,230 @@
+"""All streams of an experiment, read, split and scaled; and the same for a forecast."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+
+from mmts.config_base import format_duration
+from mmts.data.batch import WindowGatherer
+from mmts.data.clocks import build_schema, first_off_grid
+from mmts.data.config import DataConfig, StreamConfig
+from mmts.data.scaling import StreamScaling, fit_scaling
+from mmts.data.schema import DataSchema, StreamSchema
+from mmts.data.splits import Split, resolve_split
+from mmts.data.streams import Stream, build_stream, empty_stream
+from mmts.data.tables import Source, Table, choose_columns, format_times, iterate_items, read_table
+from mmts.data.windows import build_windows, list_origins
+from mmts.errors import DataError, raise_all
+
+ONE_SERIES = "series"
+"""The `item_id` of a target stream that has no item column."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What training and evaluation read.
+
+    notes: what is unusual about the data, in words.
+    """
+
+    schema: DataSchema
+    scaling: dict[str, StreamScaling]
+    streams: dict[str, Stream]
+    items: tuple[str, ...]
+    split: Split
+    notes: tuple[str, ...]
+
+    def windows(self, split: str) -> WindowGatherer:
+        """Return the windows of `train`, `validation` or `test`."""
+        target = self.streams[self.schema.target_stream]
+        items, origins = list_origins(target, self.schema, *self.split.bounds(split))
+        return WindowGatherer(
+            self.schema, self.streams, build_windows(self.streams, items, origins)
+        )
+
+
+def stream_paths(config: DataConfig) -> dict[str, Path]:
+    """Return the file of each stream."""
+    return {name: Path(config.root) / stream.path for name, stream in config.streams.items()}
+
+
+def load_dataset(config: DataConfig) -> Dataset:
+    """Read all files, settle the clocks, cut, and fit the scalers on the train split.
+
+    Raises DataError with every fault of every file, and when a split is left without a window.
+    """
+    columns, tables = {}, {}
+    problems = []
+    for name, path in stream_paths(config).items():
+        stream = config.streams[name]
+        try:
+            columns[name] = choose_columns(path, stream)
+            tables[name] = _without_items(read_table(path, stream, columns[name]), config)
+        except DataError as error:
+            problems.append(str(error))
+    raise_all(DataError, problems)
+
+    schema = build_schema(config, tables, columns)
+    target = tables[schema.target_stream]
+    raise_all(DataError, _faults_of_items(config, tables, schema))
+    items = _list_items(target)
+    split = resolve_split(config.split, target, schema.target)
+    scaling = {
+        name: fit_scaling(table, schema.streams[name], split.validation)
+        for name, table in tables.items()
+    }
+    streams = {
+        name: build_stream(table, schema.streams[name], scaling[name], items)
+        for name, table in tables.items()
+    }
+    notes = _describe_absences(streams, tables, items)
+    for note in notes:
+        logger.warning("%s", note)
+    dataset = Dataset(schema, scaling, streams, items, split, notes)
+    raise_all(DataError, _faults_of_split(dataset))
+    return dataset
+
+
+def load_streams(
+    schema: DataSchema,
+    scaling: dict[str, StreamScaling],
+    configs: Mapping[str, StreamConfig],
+    sources: Mapping[str, Source],
+) -> tuple[dict[str, Stream], tuple[str, ...]]:
+    """Read streams for a forecast, as the checkpoint describes them.
+
+    sources: a file or data frame per stream; a stream left out is absent for all items.
+    Returns the streams and the items, which are those of the target stream.
+    Raises DataError for any fault in a source, and when the target stream is left out.
+    """
+    tables, problems = {}, []
+    for name, source in sources.items():
+        try:
+            table = read_table(source, configs[name], schema.streams[name].columns)
+            tables[name] = table
+            problems += _faults_of_clock(table, name, schema.streams[name], schema.has_time_zone)
+        except DataError as error:
+            problems.append(str(error))
+    raise_all(DataError, problems)
+    if schema.target_stream not in tables:
+        raise DataError(
+            f"no data for stream {schema.target_stream!r}, which holds the target. Its past is "
+            "what a forecast goes on from."
+        )
+    items = _list_items(tables[schema.target_stream])
+    return {
+        name: build_stream(tables[name], stream, scaling[name], items)
+        if name in tables
+        else empty_stream(stream, len(items))
+        for name, stream in schema.streams.items()
+    }, items
+
+
+def fingerprint(config: DataConfig) -> dict[str, str]:
+    """Return the SHA-256 of every file."""
+    found = {}
+    for name, path in stream_paths(config).items():
+        with path.open("rb") as file:
+            found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def _list_items(target: Table) -> tuple[str, ...]:
+    return tuple(ONE_SERIES if item is None else item for item, _ in iterate_items(target))
+
+
+def _without_items(table: Table, config: DataConfig) -> Table:
+    if table.items is None or not config.exclude_items:
+        return table
+    keep = ~np.isin(table.items.astype(str), config.exclude_items)
+    return table.take(keep)
+
+
+def _faults_of_items(config: DataConfig, tables: dict[str, Table], schema: DataSchema) -> list[str]:
+    problems = []
+    target = tables[schema.target_stream]
+    if target.items is None:
+        problems += [
+            f"data.streams.{name}.item: the target stream {schema.target_stream!r} has no items. "
+            "Name its item column too, or take this one out."
+            for name, stream in config.streams.items()
+            if stream.item is not None
+        ]
+    for column in schema.target_columns:
+        values = target.columns[column].astype(np.float64)
+        if np.isnan(values).all():
+            problems.append(
+                f"{target.source}, column {column!r}: the target has no value at all. "
+                "Give a column that holds values."
+            )
+            continue
+        problems += [
+            f"{target.source}, column {column!r}: item {item!r} has no value of the target. "
+            "Take out its rows, or list it under data.exclude_items."
+            for item, rows in iterate_items(target)
+            if np.isnan(values[rows]).all()
+        ]
+    return problems
+
+
+def _faults_of_clock(
+    table: Table, name: str, schema: StreamSchema, has_time_zone: bool
+) -> list[str]:
+    if table.times is None:
+        return []
+    if table.has_time_zone != has_time_zone:
+        had = "stated a UTC offset" if has_time_zone else "had no UTC offset"
+        return [
+            f"{table.source}, column {schema.time!r}: the model was trained on times that {had}. "
+            "Write them the same way."
+        ]
+    row = first_off_grid(table, schema.period) if schema.is_regular else None
+    if row is None:
+        return []
+    stamp = format_times(table.times[row : row + 1], has_time_zone)[0]
+    period = format_duration(timedelta(microseconds=schema.period))
+    return [
+        f"{table.source}, column {schema.time!r}: {stamp} does not stand on a grid of {period}, "
+        f"which stream {name!r} had in training."
+    ]
+
+
+def _describe_absences(
+    streams: dict[str, Stream], tables: dict[str, Table], items: tuple[str, ...]
+) -> tuple[str, ...]:
+    notes = []
+    for name, stream in streams.items():
+        absent = [items[place] for place in stream.absent_items]
+        if absent:
+            notes.append(f"stream {name!r} has no row of item {_listing(absent)}: absent there")
+        known = tables[name].items
+        extra = sorted(set(known) - set(items)) if known is not None else []
+        if extra:
+            notes.append(f"stream {name!r} has item {_listing(extra)} without a target: left out")
+    return tuple(notes)
+
+
+def _listing(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _faults_of_split(dataset: Dataset) -> list[str]:
+    problems = []
+    for name, first, last in dataset.split.dates(dataset.schema.has_time_zone):
+        if len(dataset.windows(name)) == 0:
+            steps = dataset.schema.target.context_steps + dataset.schema.horizon
+            problems.append(
+                f"data.split: no window of the {name} split, {first} to {last}, has a full context "
+                f"and horizon ({steps} steps) with a target value. Move the cuts, or shorten "
+                "horizon or context_length."
+            )
+    return problems

@@ -1,0 +1,54 @@
+"""Errors that a user can act on.
+
+Each says what is wrong, where, and what to do. The commands print the message without a
+traceback and end with exit code 2; anything else that is raised is our own bug.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MmtsError(Exception):
+    """An error in what the user gave; its message is complete by itself."""
+
+
+class ConfigError(MmtsError):
+    """A fault in a config file or in a `--set` override."""
+
+
+class DataError(MmtsError):
+    """A fault in the streams: a file, a column, a value, a clock."""
+
+
+class CheckpointError(MmtsError):
+    """A file that is not a checkpoint, or one that does not fit the data it is given."""
+
+
+class OutputError(MmtsError):
+    """A place that cannot be written to, or that already holds something."""
+
+
+class TrainingError(MmtsError):
+    """A training that cannot go on."""
+
+
+class TrackingError(MmtsError):
+    """A store of the experiments that cannot be shown."""
+
+
+def raise_all(kind: type[MmtsError], problems: Iterable[str]) -> None:
+    """Raise one error that lists every problem; return when there is none."""
+    found = list(problems)
+    if found:
+        raise kind("\n".join(found))
+
+
+def nearest(word: str, known: Iterable[str], otherwise: str = ".") -> str:
+    """End a message with a hint such as `; did you mean 'delay'?` when a known word is near.
+
+    otherwise: the end of the message when none is.
+    """
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {matches[0]!r}?" if matches else otherwise

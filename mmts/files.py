@@ -1,0 +1,50 @@
+"""Writing files whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from mmts.errors import OutputError
+
+
+def require_folder(path: str | Path) -> None:
+    """Make sure, before any work is done, that a file can be written at this place.
+
+    Raises OutputError when its folder does not exist, or when the place is a folder itself.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: there is no folder {path.parent}. Make it, or name another.")
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder. Name a file in it.")
+
+
+def write_whole(path: str | Path, content: bytes | str) -> None:
+    """Write a file so that a reader, or a crash, sees the old one or the new one and no third.
+
+    Text is written as UTF-8. Raises OutputError when the place cannot be written to; what stood
+    there then stays as it was.
+    """
+    path = Path(path)
+    data = content.encode() if isinstance(content, str) else content
+    temporary: str | None = None
+    try:
+        # In the target's own folder: a rename is atomic only within one file system.
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes private files; give this one the mode of any other.
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(temporary).chmod(0o666 & ~mask)
+        Path(temporary).replace(path)
+        temporary = None
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}.") from None
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)

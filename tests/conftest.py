@@ -1,0 +1,53 @@
+"""Fixtures that several tests share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.factories import make_settings, write_world
+
+ROOT = Path(__file__).resolve().parent.parent
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def mmts() -> Command:
+    """Run the real command in a new process."""
+
+    def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "mmts.pipelines.main", *map(str, arguments)]
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            cwd=cwd,
+            env={**os.environ, "COLUMNS": "120", "OMP_NUM_THREADS": "1"},
+            timeout=300,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    """Return the config of a small world, with its CSV files beside it."""
+    return write_world(tmp_path / "world")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the checkpoint of a model trained on the small world; its data lie in ../world."""
+    from mmts.config import load_config
+    from mmts.experiment import train
+
+    folder = tmp_path_factory.mktemp("trained")
+    config = load_config(write_world(folder / "world", make_settings()))
+    return train(config, folder / "run").checkpoint

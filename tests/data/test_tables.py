@@ -1,0 +1,112 @@
+"""The door: what a file may hold, and what is said of one that holds something else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mmts.data.config import StreamConfig
+from mmts.data.tables import Table, choose_columns, format_times, read_table
+from mmts.errors import DataError
+
+
+def read(tmp_path: Path, text: str, **settings: object) -> Table:
+    path = tmp_path / "stream.csv"
+    path.write_text(text)
+    stream = StreamConfig(path=str(path), time="time", **settings)
+    return read_table(path, stream, choose_columns(path, stream))
+
+
+def test_reads_numbers_with_gaps_and_items(tmp_path: Path) -> None:
+    table = read(tmp_path, "time,item,a\n2024-01-01,x,1.5\n2024-01-02,x,\n", item="item")
+    assert list(table.items) == ["x", "x"]
+    np.testing.assert_array_equal(table.columns["a"], [1.5, np.nan])
+    assert np.diff(table.times) == 86_400_000_000
+
+
+def test_items_that_look_like_numbers_keep_their_leading_zeros(tmp_path: Path) -> None:
+    table = read(tmp_path, "time,item,a\n2024-01-01,007,1\n", item="item")
+    assert list(table.items) == ["007"]
+
+
+def test_rows_are_sorted_by_item_and_time(tmp_path: Path) -> None:
+    text = "time,item,a\n2024-01-02,y,4\n2024-01-02,x,2\n2024-01-01,y,3\n2024-01-01,x,1\n"
+    np.testing.assert_array_equal(read(tmp_path, text, item="item").columns["a"], [1, 2, 3, 4])
+
+
+def test_offsets_are_brought_to_utc(tmp_path: Path) -> None:
+    table = read(tmp_path, "time,a\n2024-01-01T01:00:00+01:00,1\n2024-01-01T01:00:00Z,2\n")
+    assert table.has_time_zone
+
+    assert list(format_times(table.times, True)) == ["2024-01-01T00:00:00Z", "2024-01-01T01:00:00Z"]
+
+
+def test_missing_values_named_in_the_config_are_missing(tmp_path: Path) -> None:
+    text = "time,a,b\n2024-01-01,-9999,n/a\n2024-01-02,1,2\n"
+    table = read(tmp_path, text, missing_values=(-9999, "n/a"))
+    np.testing.assert_array_equal(table.columns["a"], [np.nan, 1])
+    np.testing.assert_array_equal(table.columns["b"], [np.nan, 2])
+
+
+@pytest.mark.parametrize(("how", "expected"), [("mean", 2.0), ("first", 1.0), ("last", 3.0)])
+def test_duplicates_are_merged_as_the_config_names(
+    tmp_path: Path, how: str, expected: float
+) -> None:
+    text = "time,a\n2024-01-01,1\n2024-01-01,3\n2024-01-02,9\n"
+    np.testing.assert_array_equal(read(tmp_path, text, duplicates=how).columns["a"], [expected, 9])
+
+
+def test_a_data_frame_reads_as_its_csv_does(tmp_path: Path) -> None:
+    text = "time,item,a\n2024-01-01 00:00:00,x,1.5\n2024-01-01 01:00:00,x,\n"
+    from_file = read(tmp_path, text, item="item")
+    frame = pd.DataFrame(
+        {
+            "time": pd.to_datetime(["2024-01-01 00:00", "2024-01-01 01:00"]),
+            "item": ["x", "x"],
+            "a": [1.5, None],
+        }
+    )
+    stream = StreamConfig(path="", time="time", item="item")
+    from_frame = read_table(frame, stream, choose_columns(frame, stream))
+
+    np.testing.assert_array_equal(from_file.times, from_frame.times)
+    np.testing.assert_array_equal(from_file.columns["a"], from_frame.columns["a"])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ["empty"]),
+        ("time,a\n", ["no row"]),
+        ("tim,a\n2024-01-01,1\n", ["no column 'time'", "did you mean 'tim'"]),
+        ("time,a\n2024-01-01,1\n2024-01-02,hot\n", ["row 3", "'a'", "'hot'", "missing_values"]),
+        ("time,a\n2024-01-01,inf\n", ["row 2", "infinite"]),
+        ("time,a\nyesterday,1\n", ["row 2", "'yesterday'", "ISO 8601"]),
+        ("time,a\n,1\n", ["row 2", "the time is empty"]),
+        ("time,a\n1704067200,1\n", ["row 2", "'1704067200'", "ISO 8601"]),
+        ("time,a\n2024-01-01,1\n2024-01-01,2\n", ["rows 2 and 3", "duplicates"]),
+        ("time,a\n2024-01-01T00:00Z,1\n2024-01-02T00:00,2\n", ["row 3", "UTC offset"]),
+        ("time,a\n2024-01-01,1,2,3\n", ["not a well-formed CSV"]),
+    ],
+)
+def test_a_faulty_file_is_refused_in_words(tmp_path: Path, text: str, words: list[str]) -> None:
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, text)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_all_faults_of_a_file_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, "time,a,b\nnever,hot,cold\n")
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_a_missing_file_names_the_nearest_one(tmp_path: Path) -> None:
+    (tmp_path / "weather.csv").write_text("time,a\n")
+    stream = StreamConfig(path="wether.csv", time="time")
+    with pytest.raises(DataError, match=r"did you mean 'weather\.csv'"):
+        choose_columns(tmp_path / "wether.csv", stream)

@@ -1,0 +1,150 @@
+"""Small worlds to test on: streams of three rates, lengths and widths, and configs for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+ITEMS = ("north", "south")
+START = pd.Timestamp("2024-01-01")
+DAYS = 16
+
+
+def make_frames(items: tuple[str, ...] = ITEMS, days: int = DAYS) -> dict[str, pd.DataFrame]:
+    """Make the five streams of a small world as data frames.
+
+    load: hourly target with gaps. weather: every three hours, two columns. plan: hourly, known
+    ahead, one number and one category. news: daily, shared by all items. site: static.
+    """
+    random = np.random.default_rng(0)
+    hours = pd.date_range(START, periods=24 * days, freq="h")
+    frames: dict[str, list[pd.DataFrame]] = {"load": [], "weather": [], "plan": [], "site": []}
+    for place, item in enumerate(items):
+        planned = random.integers(0, 5, len(hours) + 48).astype(float)
+        daily = np.sin(2 * np.pi * hours.hour.to_numpy() / 24)
+        load = 50 + 10 * place + 8 * daily + 3 * planned[: len(hours)]
+        load += random.normal(0, 1, len(hours))
+        load[random.random(len(hours)) < 0.1] = np.nan
+        frames["load"].append(
+            pd.DataFrame(
+                {"time": hours, "item": item, "load": load, "staff": planned[: len(hours)]}
+            )
+        )
+        slots = pd.date_range(START, periods=8 * days, freq="3h")
+        frames["weather"].append(
+            pd.DataFrame(
+                {
+                    "time": slots,
+                    "item": item,
+                    "temperature": random.normal(10, 5, len(slots)),
+                    "wind": random.gamma(2, 2, len(slots)),
+                }
+            )
+        )
+        ahead = pd.date_range(START, periods=24 * days + 48, freq="h")
+        frames["plan"].append(
+            pd.DataFrame(
+                {
+                    "time": ahead,
+                    "item": item,
+                    "planned": planned,
+                    "shift": np.where(ahead.hour < 12, "early", "late"),
+                }
+            )
+        )
+        frames["site"].append(
+            pd.DataFrame({"item": [item], "area": [100.0 + place], "region": [f"r{place}"]})
+        )
+    made = {name: pd.concat(parts, ignore_index=True) for name, parts in frames.items()}
+    dates = pd.date_range(START, periods=days, freq="D")
+    made["news"] = pd.DataFrame({"time": dates, "mood": random.normal(0, 1, len(dates))})
+    return made
+
+
+def write_frames(folder: Path, frames: dict[str, pd.DataFrame]) -> None:
+    """Write every stream as CSV."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, frame in frames.items():
+        frame.to_csv(folder / f"{name}.csv", index=False)
+
+
+def make_settings() -> dict[str, Any]:
+    """Make the config of the small world: every role, encoder and kind of interaction."""
+    return {
+        "name": "small-world",
+        "seed": 1,
+        "data": {
+            "horizon": "6h",
+            "streams": {
+                "load": {
+                    "path": "load.csv",
+                    "time": "time",
+                    "item": "item",
+                    "target": ["load"],
+                    "past": ["staff"],
+                    "context_length": "24h",
+                },
+                "weather": {
+                    "path": "weather.csv",
+                    "time": "time",
+                    "item": "item",
+                    "context_length": "18h",
+                    "delay": "2h",
+                },
+                "plan": {
+                    "path": "plan.csv",
+                    "time": "time",
+                    "item": "item",
+                    "future": ["planned", "shift"],
+                    "category": ["shift"],
+                    "context_length": "12h",
+                },
+                "news": {"path": "news.csv", "time": "time", "context_length": "4d"},
+                "site": {
+                    "path": "site.csv",
+                    "item": "item",
+                    "static": ["area", "region"],
+                    "category": ["region"],
+                },
+            },
+        },
+        "model": {
+            "encoders": {
+                "load": {"kind": "patch", "dim": 16, "num_layers": 3, "patch_length": 4},
+                "weather": {"kind": "conv", "dim": 8, "num_layers": 2, "layer_dims": [8, 12]},
+                "plan": {"kind": "conv", "dim": 8, "num_layers": 1},
+                "news": {"kind": "mlp", "dim": 6, "num_layers": 1},
+                "site": {"kind": "mlp", "dim": 4, "num_layers": 1},
+            },
+            "interactions": [
+                {"kind": "residual", "from": "load.0", "to": "load.3"},
+                {"kind": "residual", "from": "plan.1", "to": "load.1"},
+                {
+                    "kind": "weighted",
+                    "from": ["load.1", "weather.2", "news.1", "site.1"],
+                    "to": "load.3",
+                },
+                {"kind": "attention", "from": "weather.1", "to": "load.2"},
+            ],
+            "head": {"kind": "quantile", "dim": 16},
+        },
+        "training": {"max_epochs": 1, "batch_size": 64},
+        "tracking": {"enabled": False},
+    }
+
+
+def write_world(folder: Path, settings: dict[str, Any] | None = None) -> Path:
+    """Write streams and config of the small world; returns the path of the config."""
+    write_frames(folder, make_frames())
+    return write_config(folder, settings or make_settings())
+
+
+def write_config(folder: Path, settings: dict[str, Any]) -> Path:
+    """Write a config; returns its path."""
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(settings, sort_keys=False))
+    return path
