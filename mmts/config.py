@@ -1,0 +1,90 @@
+"""One experiment, one YAML: read, checked, and completed with every default."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from mmts.config_base import Config
+from mmts.config_errors import describe_faults
+from mmts.config_yaml import apply_overrides, read_yaml, write_yaml
+from mmts.data.config import DataConfig
+from mmts.encoders.kinds import default_encoder
+from mmts.errors import ConfigError, nearest
+from mmts.model import ModelConfig
+from mmts.tracking.config import TrackingConfig
+from mmts.training.config import TrainingConfig
+
+
+class ExperimentConfig(Config):
+    """Everything that a training needs to know."""
+
+    name: str = Field(
+        min_length=1,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$",
+        description="Name of the experiment, also of its folder of runs.",
+    )
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of weights, order and dropout.")
+    data: DataConfig
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as plain JSON values that `from_json` reads."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def to_yaml(self) -> str:
+        """Write the settings as a YAML that trains as it is."""
+        return write_yaml(self.to_json())
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+    """Read a config, with overrides such as `training.batch_size=64`.
+
+    Returns the resolved config: an encoder for every stream, presets as plain edges, and the
+    data's root as an absolute path. Raises ConfigError with every fault at once.
+    """
+    path = Path(path)
+    settings = read_yaml(path)
+    apply_overrides(settings, overrides)
+    return resolve_config(validate_config(settings, str(path)), path.parent)
+
+
+def validate_config(settings: dict[str, Any], where: str) -> ExperimentConfig:
+    """Check settings as read from YAML or JSON; raises ConfigError with every fault at once."""
+    try:
+        return ExperimentConfig.model_validate(settings)
+    except ValidationError as error:
+        faults = describe_faults(error, ExperimentConfig, settings)
+        raise ConfigError("\n".join([f"{where}:", *(f"  {fault}" for fault in faults)])) from None
+
+
+def resolve_config(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
+    """Fill in what depends on other parts of the config, and check the graph.
+
+    folder: where a relative `data.root` begins. Raises ConfigError.
+    """
+    streams = config.data.streams
+    unknown = [name for name in config.model.encoders if name not in streams]
+    if unknown:
+        faults = [
+            f"model.encoders.{n}: there is no such stream{nearest(n, streams)}" for n in unknown
+        ]
+        raise ConfigError("\n".join(faults))
+    encoders = {
+        name: config.model.encoders.get(name, default_encoder(stream))
+        for name, stream in streams.items()
+    }
+    model = config.model.model_copy(update={"encoders": encoders})
+    target = config.data.target_stream
+    model.schedule(target, [name for name, stream in streams.items() if stream.future])
+    edges = tuple(
+        edge.model_copy(update={"name": name}) for name, edge in model.edges(target).items()
+    )
+    model = model.model_copy(update={"interactions": edges})
+    data = config.data.model_copy(update={"root": str((folder / config.data.root).resolve())})
+    return config.model_copy(update={"data": data, "model": model})

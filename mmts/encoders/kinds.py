@@ -1,0 +1,45 @@
+"""All kinds of encoders: a new kind is one file and its name here."""
+
+from __future__ import annotations
+
+from typing import Annotated, assert_never
+
+from pydantic import Field
+
+from mmts.data.config import StreamConfig
+from mmts.data.schema import StreamSchema
+from mmts.encoders.base import Encoder
+from mmts.encoders.conv import ConvEncoder, ConvEncoderConfig
+from mmts.encoders.mlp import MLPEncoder, MLPEncoderConfig
+from mmts.encoders.patch import PatchEncoder, PatchEncoderConfig
+
+EncoderConfig = Annotated[
+    PatchEncoderConfig | ConvEncoderConfig | MLPEncoderConfig, Field(discriminator="kind")
+]
+
+
+def build_encoder(
+    config: EncoderConfig,
+    schema: StreamSchema,
+    vocabulary_sizes: dict[str, int],
+    time_unit: float,
+) -> Encoder:
+    """Build the encoder of one stream; time_unit: seconds per forecast step."""
+    match config:
+        case PatchEncoderConfig():
+            return PatchEncoder(config, schema, vocabulary_sizes, time_unit)
+        case ConvEncoderConfig():
+            return ConvEncoder(config, schema, vocabulary_sizes)
+        case MLPEncoderConfig():
+            return MLPEncoder(config, schema, vocabulary_sizes)
+        case _:
+            assert_never(config)
+
+
+def default_encoder(stream: StreamConfig) -> EncoderConfig:
+    """Return the kind that suits a stream: tokens per step where the future is read by step."""
+    if stream.is_static:
+        return MLPEncoderConfig(dim=32, num_layers=1)
+    if stream.future:
+        return ConvEncoderConfig(dim=32, num_layers=2)
+    return PatchEncoderConfig()

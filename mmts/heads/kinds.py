@@ -1,0 +1,24 @@
+"""All kinds of heads: a new kind is one file and its name here."""
+
+from __future__ import annotations
+
+from typing import Annotated, assert_never
+
+from pydantic import Field
+
+from mmts.heads.base import Head
+from mmts.heads.point import PointHead, PointHeadConfig
+from mmts.heads.quantile import QuantileHead, QuantileHeadConfig
+
+HeadConfig = Annotated[QuantileHeadConfig | PointHeadConfig, Field(discriminator="kind")]
+
+
+def build_head(config: HeadConfig, num_targets: int) -> Head:
+    """Build a head for a number of target columns."""
+    match config:
+        case QuantileHeadConfig():
+            return QuantileHead(config, num_targets)
+        case PointHeadConfig():
+            return PointHead(config, num_targets)
+        case _:
+            assert_never(config)

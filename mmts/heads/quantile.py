@@ -1,0 +1,65 @@
+"""Forecasts of quantiles."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Literal, Self
+
+import torch
+from einops import rearrange
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from mmts.heads.base import Head, HeadSettings
+from mmts.losses import pinball_loss
+
+
+class QuantileHeadConfig(HeadSettings):
+    """Quantiles, trained with the pinball loss; robust to outliers."""
+
+    kind: Literal["quantile"] = "quantile"
+    quantile_levels: tuple[float, ...] = Field(
+        (0.1, 0.5, 0.9), min_length=1, description="Levels to forecast, rising; 0.5 among them."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        levels = self.quantile_levels
+        if not all(0 < level < 1 for level in levels):
+            raise ValueError("'quantile_levels' must lie between 0 and 1")
+        if any(low >= high for low, high in pairwise(levels)):
+            raise ValueError("'quantile_levels' must rise")
+        if 0.5 not in levels:
+            raise ValueError("'quantile_levels' must hold 0.5, the point forecast")
+        return self
+
+
+class QuantileHead(Head):
+    """One linear output per target and level; sorted, so that quantiles never cross.
+
+    Sorting never raises the pinball loss (rearrangement, arXiv 0704.3649).
+    """
+
+    levels: Tensor
+
+    def __init__(self, config: QuantileHeadConfig, num_targets: int) -> None:
+        """Build for a number of target columns."""
+        super().__init__()
+        self.outputs = tuple(f"{level:g}" for level in config.quantile_levels)
+        self.num_targets = num_targets
+        self.project = nn.Linear(config.dim, num_targets * len(self.outputs))
+        self.register_buffer("levels", torch.tensor(config.quantile_levels), persistent=False)
+
+    def forward(self, decoded: Tensor) -> Tensor:
+        """Return (batch, horizon, target, quantile)."""
+        quantiles = rearrange(
+            self.project(decoded),
+            "batch horizon (target quantile) -> batch horizon target quantile",
+            target=self.num_targets,
+        )
+        ordered: Tensor = quantiles.sort(dim=-1).values
+        return ordered
+
+    def loss(self, forecast: Tensor, target: Tensor) -> Tensor:
+        """Return the mean pinball loss over levels, (batch, horizon, target)."""
+        return pinball_loss(forecast, target, self.levels).mean(dim=-1)

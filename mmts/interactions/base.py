@@ -1,0 +1,88 @@
+"""What every interaction shares: settings of an edge, and the switch on what it adds."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple
+
+import torch
+from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints
+from torch import Tensor, nn
+
+from mmts.config_base import Config
+from mmts.tokens import Tokens
+
+NodeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*\.(\d+|out)$")]
+"""A place in the model: stream and layer, such as `weather.2` or `weather.out`."""
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _unlisted(nodes: tuple[str, ...]) -> str | list[str]:
+    return nodes[0] if len(nodes) == 1 else list(nodes)
+
+
+class InteractionSettings(Config):
+    """An edge from one or more nodes to one node; it adds to the input of that node's block."""
+
+    sources: Annotated[
+        tuple[NodeName, ...], BeforeValidator(_listed), PlainSerializer(_unlisted)
+    ] = Field(alias="from", min_length=1, description="Node or nodes that are read.")
+    to: NodeName = Field(description="Node whose input is added to.")
+    name: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-]*$",
+        description="Name in logs and weights; derived from kind and nodes when not given.",
+    )
+    causal: bool = Field(
+        True,
+        description="Whether tokens see only what was available at their own time.",
+    )
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="Share of training windows for which the edge is cut."
+    )
+
+
+class NodeSpec(NamedTuple):
+    """What an edge must know about a node before it is built."""
+
+    dim: int
+    ageless: bool
+
+
+class Interaction(nn.Module, ABC):
+    """A module on an edge.
+
+    At first it adds exactly zero: its last projection, and nothing else, starts at zero (if a
+    gate started at zero too, neither would ever have a gradient).
+
+    scale: () float, 1; zero switches the edge off without building anything anew.
+    """
+
+    scale: Tensor
+
+    def __init__(self, dropout: float) -> None:
+        """Build with the share of training windows for which the edge is cut."""
+        super().__init__()
+        self.dropout = dropout
+        self.register_buffer("scale", torch.ones(()), persistent=False)
+
+    def forward(self, target: Tokens, sources: Sequence[Tokens]) -> Tensor:
+        """Return what is added to the target, (batch, token, dim)."""
+        added = self.contribute(target, sources) * self.scale
+        if self.training and self.dropout > 0:
+            kept = torch.rand(len(added), 1, 1, device=added.device) >= self.dropout
+            added = added * kept
+        return added
+
+    @abstractmethod
+    def contribute(self, target: Tokens, sources: Sequence[Tokens]) -> Tensor:
+        """Compute the contribution, (batch, token, dim); zero where no source token is seen."""
+
+
+def normalise(values: Tensor) -> Tensor:
+    """Bring every token to mean zero and variance one, without weights."""
+    return nn.functional.layer_norm(values, values.shape[-1:])

@@ -1,0 +1,47 @@
+"""From the columns of a stream to features that a layer can read."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mmts.data.batch import StreamWindow
+from mmts.data.schema import StreamSchema
+
+MAX_CATEGORY_DIM = 16
+
+
+class ColumnFeatures(nn.Module):
+    """Numbers, embedded categories, an indicator per column, and the age of irregular rows.
+
+    A value that is missing is zero *and* its indicator is zero: a mask alone would let NaN
+    through (0 x NaN), and zero alone would be a claim.
+    """
+
+    def __init__(self, schema: StreamSchema, vocabulary_sizes: dict[str, int]) -> None:
+        """Build for the columns of one stream.
+
+        vocabulary_sizes: names known per category column; codes run from 0 (unseen) to the size.
+        """
+        super().__init__()
+        types = [column.type for column in schema.columns]
+        self.numbers = [i for i, kind in enumerate(types) if kind == "number"]
+        self.categories = [i for i, kind in enumerate(types) if kind == "category"]
+        sizes = [vocabulary_sizes[schema.columns[i].name] + 1 for i in self.categories]
+        dims = [min(MAX_CATEGORY_DIM, (size + 1) // 2) for size in sizes]
+        self.embeddings = nn.ModuleList(
+            nn.Embedding(size, dim) for size, dim in zip(sizes, dims, strict=True)
+        )
+        self.has_age = not (schema.is_regular or schema.is_static)
+        self.dim = len(self.numbers) + sum(dims) + len(types) + int(self.has_age)
+
+    def forward(self, window: StreamWindow) -> Tensor:
+        """Return features (batch, step, feature)."""
+        observed = window.observed.to(window.values.dtype)
+        parts = [window.values[..., self.numbers], observed]
+        for channel, embedding in zip(self.categories, self.embeddings, strict=True):
+            codes = window.values[..., channel].long()
+            parts.append(embedding(codes) * observed[..., channel, None])
+        if self.has_age:
+            parts.append(torch.log1p(-window.start.clamp(max=0.0) / 3600)[..., None])
+        return torch.cat(parts, dim=-1)

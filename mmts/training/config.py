@@ -1,0 +1,36 @@
+"""Settings of the training."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from mmts.config_base import Config
+
+
+class TrainingConfig(Config):
+    """How the weights are found."""
+
+    max_epochs: int = Field(20, gt=0, description="Passes over the training windows at most.")
+    patience: int = Field(
+        5, gt=0, description="Epochs without a better validation loss after which training stops."
+    )
+    batch_size: int = Field(256, gt=0, description="Windows per optimiser step.")
+    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW.")
+    weight_decay: float = Field(1e-2, ge=0, description="Decoupled weight decay of AdamW.")
+    warmup_fraction: float = Field(
+        0.1, ge=0, lt=1, description="Share of all steps over which the learning rate rises."
+    )
+    gradient_clip: float | None = Field(
+        1.0, gt=0, description="Largest norm of the gradient; null switches clipping off."
+    )
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = Field(
+        "auto", description="Device to train on; auto takes a GPU when there is one."
+    )
+    precision: Literal["32-true", "bf16-mixed"] = Field(
+        "32-true", description="Arithmetic of the training; bf16-mixed is faster on recent GPUs."
+    )
+    log_every_n_steps: int = Field(
+        50, gt=0, description="Steps between two values of the training loss in the log."
+    )
