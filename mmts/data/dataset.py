@@ -19,7 +19,15 @@ from mmts.data.scaling import StreamScaling, fit_scaling
 from mmts.data.schema import DataSchema, StreamSchema
 from mmts.data.splits import Split, resolve_split
 from mmts.data.streams import Stream, build_stream, empty_stream
-from mmts.data.tables import Source, Table, choose_columns, format_times, iterate_items, read_table
+from mmts.data.tables import (
+    Source,
+    Table,
+    choose_columns,
+    format_times,
+    iterate_items,
+    read_table,
+    require_trained_columns,
+)
 from mmts.data.windows import build_windows, list_origins
 from mmts.errors import DataError, raise_all
 
@@ -109,6 +117,7 @@ def load_streams(
     tables, problems = {}, []
     for name, source in sources.items():
         try:
+            require_trained_columns(source, schema.streams[name])
             table = read_table(source, configs[name], schema.streams[name].columns)
             tables[name] = table
             problems += _faults_of_clock(table, name, schema.streams[name], schema.has_time_zone)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mmts.data.config import StreamConfig
-from mmts.data.schema import ColumnSchema
+from mmts.data.schema import ColumnSchema, StreamSchema
 from mmts.errors import DataError, nearest, raise_all
 
 Source = str | Path | pd.DataFrame
@@ -176,6 +176,29 @@ def _require_columns(
             if name not in present
         ),
     )
+
+
+def require_trained_columns(source: Source, schema: StreamSchema) -> None:
+    """Raise DataError, with the difference, when columns that a model was trained on are missing.
+
+    Columns that it was not trained on are no fault; they are named where one of them may be a
+    missing one under another name.
+    """
+    present = [str(column) for column in _read_frame(source, num_rows=0).columns]
+    keys = [column for column in (schema.time, schema.item) if column is not None]
+    trained = keys + [column.name for column in schema.columns]
+    missing = [name for name in trained if name not in present]
+    if not missing:
+        return
+    unknown = [name for name in present if name not in trained]
+    lines = [f"{_name_of(source)}: columns differ from those trained on:"]
+    lines += [f"  - {name}  (missing)" for name in missing]
+    for name in unknown:
+        hint = nearest(name, missing, "")
+        if hint:
+            lines.append(f"  + {name}  (unknown{hint})")
+    lines.append("  Rename the columns of the file, or give one that has those of training.")
+    raise DataError("\n".join(lines))
 
 
 def _listing(names: list[str]) -> str:

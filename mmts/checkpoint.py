@@ -1,0 +1,139 @@
+"""The checkpoint: one safetensors file with everything that a forecast needs, and no code.
+
+Weights are tensors; all else is JSON in the file's metadata. Nothing in it can run, whoever
+made it.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from mmts.config import ExperimentConfig
+from mmts.config_base import Config
+from mmts.data.scaling import StreamScaling
+from mmts.data.schema import DataSchema
+from mmts.data.splits import Split
+from mmts.errors import CheckpointError, ConfigError
+from mmts.files import write_whole
+from mmts.model import MultimodalForecaster
+
+FORMAT_VERSION = 1
+_METADATA_KEY = "mmts"
+
+
+class CheckpointInfo(Config):
+    """All that a checkpoint holds besides weights.
+
+    config: resolved. fingerprint: SHA-256 of every training file. epoch: counted from 1.
+    """
+
+    format_version: int = FORMAT_VERSION
+    config: ExperimentConfig
+    data_schema: DataSchema
+    scaling: dict[str, StreamScaling]
+    split: Split
+    fingerprint: dict[str, str]
+    versions: dict[str, str]
+    run_id: str | None = None
+    epoch: int
+    validation_loss: float
+
+    def build_model(self) -> MultimodalForecaster:
+        """Build the model with the weights that it had before training."""
+        return build_model(self.config, self.data_schema, self.scaling)
+
+
+def build_model(
+    config: ExperimentConfig, schema: DataSchema, scaling: dict[str, StreamScaling]
+) -> MultimodalForecaster:
+    """Build the model of a resolved config."""
+    sizes = {
+        stream: {column: len(names) for column, names in fitted.vocabularies.items()}
+        for stream, fitted in scaling.items()
+    }
+    return MultimodalForecaster(schema, config.model, sizes, config.seed)
+
+
+def current_versions() -> dict[str, str]:
+    """Return the versions of what decides over the numbers in a forecast."""
+    return {package: version(package) for package in ("mmts", "torch", "numpy", "pandas")}
+
+
+def save_checkpoint(path: str | Path, info: CheckpointInfo, weights: dict[str, Tensor]) -> None:
+    """Write a checkpoint, whole or not at all."""
+    tensors = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
+    metadata = {_METADATA_KEY: json.dumps(info.model_dump(mode="json", by_alias=True))}
+    write_whole(path, save(tensors, metadata))
+
+
+def read_info(path: str | Path) -> CheckpointInfo:
+    """Read all but the weights; raises CheckpointError when the file is no checkpoint."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file.") from None
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: not a checkpoint of mmts, or a damaged one ({error}). "
+            "Give a best.mmts or last.mmts that `mmts train` wrote."
+        ) from None
+    if _METADATA_KEY not in metadata:
+        raise CheckpointError(f"{path}: holds tensors, but no checkpoint of mmts.")
+    try:
+        settings = json.loads(metadata[_METADATA_KEY])
+    except json.JSONDecodeError:
+        raise CheckpointError(f"{path}: the description of the model is damaged.") from None
+    found = settings.get("format_version") if isinstance(settings, dict) else None
+    if found != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: format version {found!r}; this mmts reads version {FORMAT_VERSION}. "
+            "Use the version of mmts that wrote it, or train again."
+        )
+    try:
+        return CheckpointInfo.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(key) for key in first["loc"])
+        raise CheckpointError(
+            f"{path}: the description of the model is damaged: {place}: {first['msg']}."
+        ) from None
+
+
+def load_checkpoint(path: str | Path) -> tuple[CheckpointInfo, MultimodalForecaster]:
+    """Read a checkpoint and rebuild its model, in evaluation mode, on the CPU.
+
+    Raises CheckpointError when the file is no checkpoint, when its weights are not those of its
+    model, or when they are not finite.
+    """
+    info = read_info(path)
+    try:
+        model = info.build_model()
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: the model cannot be built: {error}") from None
+    expected = model.state_dict()
+    weights = {}
+    with safe_open(str(path), framework="pt") as file:
+        names = set(file.keys())
+        if names != set(expected):
+            wrong = sorted(names ^ set(expected))
+            raise CheckpointError(f"{path}: weights missing or unknown: {', '.join(wrong[:5])}.")
+        for name, weight in expected.items():
+            shape = file.get_slice(name).get_shape()
+            if shape != list(weight.shape):
+                raise CheckpointError(
+                    f"{path}: weight {name} has shape {shape}, not {list(weight.shape)}."
+                )
+            weights[name] = file.get_tensor(name)
+            if not torch.isfinite(weights[name]).all():
+                raise CheckpointError(f"{path}: weight {name} holds values that are not finite.")
+    model.load_state_dict(weights)
+    return info, model.eval()

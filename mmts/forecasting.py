@@ -1,0 +1,214 @@
+"""From a checkpoint and data to a forecast."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+
+from mmts.checkpoint import CheckpointInfo, load_checkpoint
+from mmts.data.batch import WindowGatherer
+from mmts.data.dataset import load_streams, stream_paths
+from mmts.data.streams import Stream
+from mmts.data.tables import Source, format_times
+from mmts.data.windows import build_windows, latest_origins
+from mmts.errors import DataError, nearest, raise_all
+from mmts.model import MultimodalForecaster
+
+BATCH_SIZE = 256
+
+logger = logging.getLogger(__name__)
+
+
+class Forecaster:
+    """A trained model with all that it needs to go from tables to forecasts."""
+
+    def __init__(self, info: CheckpointInfo, model: MultimodalForecaster) -> None:
+        """Wrap a model; use `from_checkpoint` to read one."""
+        self.info = info
+        self.model = model
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path) -> Forecaster:
+        """Read a checkpoint; raises CheckpointError when it is not one."""
+        return cls(*load_checkpoint(path))
+
+    def default_sources(self) -> dict[str, Source]:
+        """Return the files that the model was trained on."""
+        return dict(stream_paths(self.info.config.data))
+
+    def predict(
+        self, streams: Mapping[str, Source], origin: str | datetime | None = None
+    ) -> pd.DataFrame:
+        """Forecast every item.
+
+        streams: a CSV file or data frame per stream, with the columns of training; a stream left
+            out counts as absent.
+        origin: the start of forecast step 1, the same for all items; by default the end of what
+            is known of each item.
+        Returns the long table: item_id, origin, timestamp, step, target, and `mean` or quantiles,
+        in the target's own units. Raises DataError for any fault in the streams or the origin.
+        """
+        schema = self.info.data_schema
+        raise_all(
+            DataError,
+            (
+                f"there is no stream {name!r}{nearest(name, schema.streams)}"
+                for name in streams
+                if name not in schema.streams
+            ),
+        )
+        for name in schema.streams:
+            if name not in streams:
+                logger.warning("stream %r is left out: forecasting without it", name)
+        loaded, items = load_streams(
+            schema, self.info.scaling, self.info.config.data.streams, streams
+        )
+        target = loaded[schema.target_stream]
+        if origin is None:
+            places, origins = latest_origins(target, schema)
+            if len(places) == 0:
+                raise DataError(f"stream {schema.target_stream!r} holds no value to forecast from.")
+            for missing in sorted(set(range(len(items))) - set(places.tolist())):
+                logger.warning("item %r has no value and gets no forecast", items[missing])
+        else:
+            places, origins = self._origins_at(origin, target, items)
+        windows = build_windows(loaded, places, origins)
+        gatherer = WindowGatherer(schema, loaded, windows)
+        self._warn_of_unknown_future(gatherer)
+        return self._to_table(self.predict_windows(gatherer), windows.items, origins, items)
+
+    def predict_windows(self, windows: WindowGatherer) -> npt.NDArray[np.float64]:
+        """Forecast windows; returns (window, horizon, target, output) in the target's own units."""
+        device = next(self.model.parameters()).device
+        self.model.eval()
+        with torch.inference_mode():
+            pieces = [
+                self.model(batch).float().cpu() for batch in windows.to(device).batches(BATCH_SIZE)
+            ]
+        return self.unscale(torch.cat(pieces).numpy().astype(np.float64))
+
+    def unscale(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Bring (..., target, output) from the training scale to the target's own units."""
+        schema = self.info.data_schema
+        numbers = self.info.scaling[schema.target_stream].numbers
+        mean = np.array([numbers[column].mean for column in schema.target_columns])
+        scale = np.array([numbers[column].scale for column in schema.target_columns])
+        restored: npt.NDArray[np.float64] = values * scale[:, None] + mean[:, None]
+        return restored
+
+    def _origins_at(
+        self, origin: str | datetime, target: Stream, items: tuple[str, ...]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        schema = self.info.data_schema
+        moment = _parse_origin(origin)
+        places, problems = [], []
+        for place, item in enumerate(items):
+            first = int(target.first_time[place])
+            num_rows = int(target.end[place] - target.begin[place])
+            end = first + num_rows * schema.frequency
+            if (moment - first) % schema.frequency:
+                below = moment - (moment - first) % schema.frequency
+                near = format_times(np.array([below, below + schema.frequency]), False)
+                problems.append(
+                    f"origin {origin} does not stand on the grid of item {item!r}. "
+                    f"Take {near[0]} or {near[1]}."
+                )
+            elif not first < moment <= end:
+                span = format_times(np.array([first, end]), schema.has_time_zone)
+                problems.append(
+                    f"origin {origin} lies outside what is known of item {item!r}, "
+                    f"{span[0]} to {span[1]}."
+                )
+            places.append(place)
+        raise_all(DataError, problems)
+        return torch.tensor(places), torch.full((len(places),), moment)
+
+    def _warn_of_unknown_future(self, gatherer: WindowGatherer) -> None:
+        schema = self.info.data_schema
+        horizon = schema.horizon * schema.frequency / 1e6
+        batch = gatherer.gather(torch.arange(len(gatherer)))
+        for name, stream in schema.streams.items():
+            window = batch.streams[name]
+            ahead = (window.start >= 0) & (window.start < horizon)
+            known = window.observed[..., stream.channels("future")].any(dim=-1)
+            if stream.has_future and stream.is_regular and (ahead & ~known).any():
+                logger.warning(
+                    "stream %r: %d of %d steps of the horizon are not known: "
+                    "forecasting without them",
+                    name,
+                    int((ahead & ~known).sum()),
+                    int(ahead.sum()),
+                )
+
+    def _to_table(
+        self,
+        forecast: npt.NDArray[np.float64],
+        places: torch.Tensor,
+        origins: torch.Tensor,
+        items: tuple[str, ...],
+    ) -> pd.DataFrame:
+        schema = self.info.data_schema
+        num_windows, horizon, num_targets, _ = forecast.shape
+        steps = np.arange(horizon)
+        # Written as the user stamps the rows of the target.
+        offset = schema.target.cover if schema.target.stamp == "end" else 0
+        stamps = origins.numpy()[:, None] + steps * schema.frequency + offset
+        shape = (num_windows, horizon, num_targets)
+
+        def column(values: npt.NDArray[np.generic], *axes: int) -> npt.NDArray[np.generic]:
+            return np.broadcast_to(np.expand_dims(values, axes), shape).reshape(-1)
+
+        names = np.array([items[place] for place in places.tolist()], dtype=object)
+        table = {
+            "item_id": column(names, 1, 2),
+            "origin": column(format_times(origins.numpy(), schema.has_time_zone), 1, 2),
+            "timestamp": column(
+                format_times(stamps.reshape(-1), schema.has_time_zone).reshape(stamps.shape), 2
+            ),
+            "step": column(steps + 1, 0, 2),
+            "target": column(np.array(schema.target_columns, dtype=object), 0, 1),
+        }
+        for place, output in enumerate(self.model.outputs):
+            table[output] = forecast[..., place].reshape(-1)
+        return pd.DataFrame(table)
+
+
+def choose_sources(forecaster: Forecaster, changes: Sequence[str]) -> dict[str, Source]:
+    """Return the files of training, changed as in `weather=new.csv`; `weather=` leaves one out.
+
+    Raises DataError for a change of another form, or for a stream that does not exist.
+    """
+    sources = forecaster.default_sources()
+    problems = []
+    for change in changes:
+        name, equals, path = change.partition("=")
+        if not equals:
+            problems.append(f"--data {change}: write it as stream=file.csv.")
+        elif name not in forecaster.info.data_schema.streams:
+            known = forecaster.info.data_schema.streams
+            listing = f"; there are {', '.join(known)}."
+            problems.append(
+                f"--data {change}: there is no such stream{nearest(name, known, listing)}"
+            )
+        elif path:
+            sources[name] = path
+        else:
+            sources.pop(name, None)
+    raise_all(DataError, problems)
+    return sources
+
+
+def _parse_origin(origin: str | datetime) -> int:
+    moment = pd.to_datetime(origin, errors="coerce")
+    if pd.isna(moment):
+        raise DataError(f"origin {origin!r} is no time. Write it as 2013-10-01T14:00.")
+    if moment.tzinfo is not None:
+        moment = moment.tz_convert("UTC").tz_localize(None)
+    return int(moment.to_datetime64().astype("datetime64[us]").astype(np.int64))

@@ -1,0 +1,35 @@
+"""Make the checkpoint of a new format: run once when the format changes, and commit the result.
+
+python -m tests.checkpoints.make
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+from mmts.checkpoint import FORMAT_VERSION, load_checkpoint, save_checkpoint
+from mmts.config import load_config
+from mmts.experiment import train
+from mmts.forecasting import Forecaster
+from tests.factories import make_frames, write_world
+
+FOLDER = Path(__file__).parent
+
+
+def make() -> None:
+    """Train the small world, and keep its checkpoint beside what it forecasts."""
+    path = FOLDER / f"format_{FORMAT_VERSION}.mmts"
+    with tempfile.TemporaryDirectory() as folder:
+        config = load_config(write_world(Path(folder) / "world"))
+        info, model = load_checkpoint(train(config, Path(folder) / "run").checkpoint)
+    data = info.config.data.model_copy(update={"root": "data"})
+    info = info.model_copy(update={"config": info.config.model_copy(update={"data": data})})
+    save_checkpoint(path, info, model.state_dict())
+    forecast = Forecaster.from_checkpoint(path).predict(make_frames())
+    path.with_suffix(".json").write_text(json.dumps(forecast["0.5"].to_list()) + "\n")
+
+
+if __name__ == "__main__":
+    make()

@@ -1,0 +1,153 @@
+"""The checkpoint: one file that is safe to open, whoever made it."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from mmts.checkpoint import load_checkpoint, read_info, save_checkpoint
+from mmts.errors import CheckpointError
+from mmts.forecasting import Forecaster
+from tests.conftest import Command
+from tests.factories import make_frames
+
+VERSION_1 = Path(__file__).parent / "checkpoints" / "format_1.mmts"
+
+
+def metadata_of(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    found: dict[str, Any] = json.loads(header["__metadata__"]["mmts"])
+    return found
+
+
+def rewrite(path: Path, target: Path, **changes: Any) -> Path:
+    """Copy a checkpoint with other metadata."""
+    metadata = {"mmts": json.dumps({**metadata_of(path), **changes})}
+    save_file(load_file(path), target, metadata)
+    return target
+
+
+def test_a_checkpoint_reads_back_with_the_same_weights(trained: Path, tmp_path: Path) -> None:
+    info, model = load_checkpoint(trained)
+    copy = tmp_path / "copy.mmts"
+    save_checkpoint(copy, info, model.state_dict())
+    again, same = load_checkpoint(copy)
+    assert again == info
+    assert all(
+        torch.equal(weight, same.state_dict()[name]) for name, weight in model.state_dict().items()
+    )
+
+
+def test_a_new_process_forecasts_the_same_as_this_one(
+    mmts: Command, trained: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "forecast.csv"
+    done = mmts("forecast", trained, "--output", output)
+    assert done.returncode == 0, done.stderr
+    forecaster = Forecaster.from_checkpoint(trained)
+    here = forecaster.predict(forecaster.default_sources())
+    assert here.to_csv(index=False) == output.read_text()
+
+
+def test_a_checkpoint_holds_no_pickle(trained: Path) -> None:
+    content = trained.read_bytes()
+    assert content[8:9] == b"{"
+    assert b"ctorch" not in content
+    assert b"PK\x03\x04" not in content
+
+
+def test_a_forecast_needs_no_training_file(trained: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "alone.mmts"
+    root = str(tmp_path / "nowhere")
+    config = metadata_of(trained)["config"]
+    rewrite(trained, moved, config={**config, "data": {**config["data"], "root": root}})
+    forecast = Forecaster.from_checkpoint(moved).predict(make_frames())
+    assert len(forecast) == 12
+
+
+def test_the_first_format_loads_for_ever() -> None:
+    info = read_info(VERSION_1)
+    assert info.format_version == 1
+    forecast = Forecaster.from_checkpoint(VERSION_1).predict(make_frames())
+    expected = json.loads(VERSION_1.with_suffix(".json").read_text())
+    torch.testing.assert_close(
+        torch.tensor(forecast["0.5"].to_list()), torch.tensor(expected), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_what_is_no_checkpoint_is_refused(trained: Path, tmp_path: Path) -> None:
+    content = trained.read_bytes()
+    weights = load_file(trained)
+    faulty = {
+        "empty": b"",
+        "text": b"time,load\n2024-01-01,1\n",
+        "pickle": b"\x80\x04K\x01.",
+        "short": content[:1000],
+        "truncated": content[:-100],
+        "huge header": struct.pack("<Q", 2**62) + content[8:],
+    }
+    for name, data in faulty.items():
+        path = tmp_path / f"{name}.mmts"
+        path.write_bytes(data)
+        with pytest.raises(CheckpointError, match="not a checkpoint of mmts"):
+            load_checkpoint(path)
+    plain = tmp_path / "plain.mmts"
+    save_file(weights, plain)
+    with pytest.raises(CheckpointError, match="no checkpoint of mmts"):
+        load_checkpoint(plain)
+    with pytest.raises(CheckpointError, match="no such file"):
+        load_checkpoint(tmp_path / "nothing.mmts")
+
+
+def test_another_format_version_is_named(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="format version 99"):
+        load_checkpoint(rewrite(trained, tmp_path / "new.mmts", format_version=99))
+
+
+def test_damaged_descriptions_are_refused(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="the description of the model is damaged"):
+        load_checkpoint(rewrite(trained, tmp_path / "a.mmts", scaling=3))
+    config = metadata_of(trained)["config"]
+    model = {**config["model"], "interactions": [{"kind": "residual", "from": "x.0", "to": "y.1"}]}
+    with pytest.raises(CheckpointError, match="the model cannot be built"):
+        load_checkpoint(rewrite(trained, tmp_path / "b.mmts", config={**config, "model": model}))
+
+
+@pytest.mark.parametrize("fault", ["missing", "unknown", "shape", "nan"])
+def test_weights_that_do_not_fit_are_refused(trained: Path, tmp_path: Path, fault: str) -> None:
+    weights = load_file(trained)
+    name = "head.project.weight"
+    match fault:
+        case "missing":
+            del weights[name]
+        case "unknown":
+            weights["extra"] = torch.zeros(1)
+        case "shape":
+            weights[name] = torch.zeros(2, 2)
+        case "nan":
+            weights[name][0, 0] = torch.nan
+    path = tmp_path / "faulty.mmts"
+    save_file(weights, path, {"mmts": json.dumps(metadata_of(trained))})
+    with pytest.raises(CheckpointError, match=r"weights? "):
+        load_checkpoint(path)
+
+
+def test_a_failed_write_leaves_the_old_file(trained: Path, tmp_path: Path) -> None:
+    from mmts.errors import OutputError
+    from mmts.files import write_whole
+
+    target = tmp_path / "folder"
+    target.mkdir()
+    (target / "kept").write_text("old")
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_whole(target, b"new")
+    assert (target / "kept").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]

@@ -1,0 +1,143 @@
+"""Forecasts from a checkpoint and data frames."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mmts.errors import DataError
+from mmts.forecasting import Forecaster, choose_sources
+from tests.factories import DAYS, ITEMS, START, make_frames
+
+END = START + pd.Timedelta(days=DAYS)
+
+
+@pytest.fixture(scope="module")
+def forecaster(trained: Path) -> Forecaster:
+    return Forecaster.from_checkpoint(trained)
+
+
+def test_the_default_origin_is_the_end_of_what_is_known_of_each_item(
+    forecaster: Forecaster,
+) -> None:
+    frames = make_frames()
+    load = frames["load"]
+    frames["load"] = load[(load["item"] == "north") | (load["time"] < END - pd.Timedelta("5h"))]
+    forecast = forecaster.predict(frames)
+    origins = forecast.groupby("item_id")["origin"].unique().explode()
+    assert origins.to_dict() == {"north": str(END), "south": str(END - pd.Timedelta("5h"))}
+
+
+def test_the_forecast_is_long_and_in_the_order_of_the_design(forecaster: Forecaster) -> None:
+    forecast = forecaster.predict(make_frames())
+    columns = ["item_id", "origin", "timestamp", "step", "target", "0.1", "0.5", "0.9"]
+    assert list(forecast.columns) == columns
+    assert forecast["item_id"].unique().tolist() == list(ITEMS)
+    assert forecast["step"].tolist() == [1, 2, 3, 4, 5, 6] * 2
+    assert forecast["timestamp"].iloc[0] == forecast["origin"].iloc[0]
+    assert set(forecast["target"]) == {"load"}
+    assert (forecast["0.1"] <= forecast["0.5"]).all()
+    assert (forecast["0.5"] <= forecast["0.9"]).all()
+    assert forecast["0.5"].between(0, 150).all()
+
+
+def test_rows_with_no_value_yet_do_not_move_the_origin(forecaster: Forecaster) -> None:
+    frames = make_frames()
+    extra = frames["load"].groupby("item").tail(3).copy()
+    extra["time"] += pd.Timedelta("3h")
+    extra[["load", "staff"]] = None
+    appended = {**frames, "load": pd.concat([frames["load"], extra])}
+    pd.testing.assert_frame_equal(forecaster.predict(frames), forecaster.predict(appended))
+
+
+def test_a_stream_left_out_still_gives_a_forecast_and_says_so(
+    forecaster: Forecaster, caplog: pytest.LogCaptureFixture
+) -> None:
+    frames = make_frames()
+    full = forecaster.predict(frames)
+    with caplog.at_level(logging.WARNING, "mmts"):
+        del frames["weather"], frames["news"]
+        forecast = forecaster.predict(frames)
+    assert len(forecast) == len(full)
+    assert not forecast.equals(full)
+    assert "stream 'weather' is left out" in caplog.text
+    assert "stream 'news' is left out" in caplog.text
+
+
+def test_a_future_that_ends_early_is_told(
+    forecaster: Forecaster, caplog: pytest.LogCaptureFixture
+) -> None:
+    frames = make_frames()
+    plan = frames["plan"]
+    frames["plan"] = plan[plan["time"] < END + pd.Timedelta("2h")]
+    with caplog.at_level(logging.WARNING, "mmts"):
+        forecaster.predict(frames)
+    assert "stream 'plan': 8 of 12 steps of the horizon are not known" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("origin", "words"),
+    [
+        ("yesterday", "is no time"),
+        ("2024-01-05T07:30", "Take 2024-01-05 07:00:00 or 2024-01-05 08:00:00"),
+        ("2025-01-01", "lies outside what is known of item 'north'"),
+        ("2023-01-01", "lies outside"),
+    ],
+)
+def test_an_impossible_origin_is_refused(forecaster: Forecaster, origin: str, words: str) -> None:
+    with pytest.raises(DataError) as caught:
+        forecaster.predict(make_frames(), origin)
+    assert words in str(caught.value)
+
+
+def test_a_renamed_column_is_named(forecaster: Forecaster) -> None:
+    frames = make_frames()
+    frames["weather"] = frames["weather"].rename(columns={"temperature": "temprature"})
+    with pytest.raises(
+        DataError, match=r"- temperature .*\n.*\+ temprature .*did you mean 'temperature'"
+    ):
+        forecaster.predict(frames)
+
+
+def test_an_unknown_or_missing_target_stream_is_refused(forecaster: Forecaster) -> None:
+    frames = make_frames()
+    with pytest.raises(DataError, match="no stream 'wether'; did you mean 'weather'"):
+        forecaster.predict({**frames, "wether": frames["weather"]})
+    del frames["load"]
+    with pytest.raises(DataError, match="which holds the target"):
+        forecaster.predict(frames)
+
+
+def test_times_with_an_offset_are_refused_by_a_model_trained_without(
+    forecaster: Forecaster,
+) -> None:
+    frames = make_frames()
+    frames["weather"]["time"] = frames["weather"]["time"].dt.tz_localize("UTC")
+    with pytest.raises(DataError, match="had no UTC offset"):
+        forecaster.predict(frames)
+
+
+def test_rows_off_the_grid_are_refused(forecaster: Forecaster) -> None:
+    frames = make_frames()
+    frames["load"].loc[7, "time"] += pd.Timedelta("10min")
+    with pytest.raises(DataError, match="does not stand on a grid of 1h"):
+        forecaster.predict(frames)
+
+
+def test_an_unseen_category_and_a_new_item_are_forecast(forecaster: Forecaster) -> None:
+    frames = {name: frame.copy() for name, frame in make_frames(("west",)).items()}
+    frames["plan"]["shift"] = "night"
+    assert forecaster.predict(frames)["item_id"].unique().tolist() == ["west"]
+
+
+def test_sources_are_changed_and_left_out_by_name(forecaster: Forecaster) -> None:
+    sources = choose_sources(forecaster, ["weather=new.csv", "news="])
+    assert sources["weather"] == "new.csv"
+    assert "news" not in sources
+    with pytest.raises(DataError) as caught:
+        choose_sources(forecaster, ["weather", "wether=x.csv"])
+    assert "write it as stream=file.csv" in str(caught.value)
+    assert "did you mean 'weather'?" in str(caught.value)
