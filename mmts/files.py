@@ -21,6 +21,17 @@ def require_folder(path: str | Path) -> None:
         raise OutputError(f"{path}: is a folder. Name a file in it.")
 
 
+def make_folder(path: str | Path) -> None:
+    """Make a folder and those above it; one that exists stays as it is.
+
+    Raises OutputError when it cannot be made.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be made: {error.strerror}.") from None
+
+
 def write_whole(path: str | Path, content: bytes | str) -> None:
     """Write a file so that a reader, or a crash, sees the old one or the new one and no third.
 

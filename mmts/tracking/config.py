@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from mmts.config_base import Config
 
@@ -20,3 +20,14 @@ class TrackingConfig(Config):
         description="Tracking server or store; by default a SQLite file beside the run folders.",
     )
     tags: dict[str, str] = Field(default_factory=dict, description="Tags to find the run by.")
+
+    @field_validator("uri")
+    @classmethod
+    def _check_uri(cls, uri: str | None) -> str | None:
+        if uri is not None and "@" in uri.partition("://")[2].partition("/")[0]:
+            raise ValueError(
+                "'uri' holds a user or password, which would be written into every checkpoint; "
+                "give a server MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the "
+                "environment, and a database its own password file"
+            )
+        return uri

@@ -1,0 +1,213 @@
+"""One experiment from config to checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmts.checkpoint import CheckpointInfo, build_model, current_versions
+from mmts.config import ExperimentConfig
+from mmts.data.dataset import Dataset, fingerprint, load_dataset, stream_paths
+from mmts.data.splits import SPLITS
+from mmts.errors import OutputError
+from mmts.files import make_folder, write_whole
+from mmts.tracking.run import Status, TrackedRun, start_run
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training leaves behind.
+
+    run_id: of MLflow; None when the run is not tracked.
+    """
+
+    checkpoint: Path
+    run_id: str | None
+    num_parameters: int
+    num_epochs: int
+    best_epoch: int
+    best_loss: float
+    seconds: float
+
+
+def new_run_folder(runs: Path, name: str) -> Path:
+    """Return a folder that does not exist yet, named after the experiment and the time."""
+    base = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder, repeat = runs / base, 2
+    while folder.exists():
+        folder, repeat = runs / f"{base}-{repeat}", repeat + 1
+    return folder
+
+
+def train(config: ExperimentConfig, folder: Path, progress_bar: bool = False) -> TrainingResult:
+    """Train the model of a resolved config and keep its best and last checkpoint.
+
+    folder: where the run's files go; its parent holds the MLflow store by default.
+    Raises DataError or ConfigError before anything is written, and OutputError when the folder
+    holds something already.
+    """
+    began = time.monotonic()
+    if folder.exists() and any(folder.iterdir()):
+        raise OutputError(f"{folder}: holds files already. Name a new folder for this run.")
+    dataset = load_dataset(config.data)
+    model = build_model(config, dataset.schema, dataset.scaling)
+    for stream in model.schedule.idle_streams():
+        logger.warning("stream %r has no path to the head: it is not used", stream)
+    hashes = fingerprint(config.data)
+
+    make_folder(folder)
+    write_whole(folder / "config.yaml", config.to_yaml())
+
+    # Heavy, and not needed to find out that the data are wrong.
+    import pytorch_lightning as pl
+
+    from mmts.training.callbacks import BEST, HISTORY, CheckpointWriter, EpochLog
+    from mmts.training.data_module import WindowDataModule
+    from mmts.training.module import ForecastingModule, count_parameters
+    from mmts.training.quiet import quiet_lightning
+
+    run = start_run(
+        config.tracking,
+        experiment=config.tracking.experiment or config.name,
+        run_name=folder.name,
+        store=folder.parent,
+        description=_describe_run(config, dataset),
+        tags=config.tracking.tags,
+    )
+    status: Status = "FAILED"
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        num_parameters = count_parameters(model)
+        _log_setup(run, config, dataset, hashes, folder, num_parameters)
+
+        def describe(epoch: int, loss: float) -> CheckpointInfo:
+            return CheckpointInfo(
+                config=config,
+                data_schema=dataset.schema,
+                scaling=dataset.scaling,
+                split=dataset.split,
+                fingerprint=hashes,
+                versions=current_versions(),
+                run_id=run.run_id,
+                epoch=epoch,
+                validation_loss=loss,
+            )
+
+        data = WindowDataModule(dataset, config.training, config.seed)
+        writer = CheckpointWriter(folder, describe)
+        settings = config.training
+        with quiet_lightning():
+            trainer = pl.Trainer(
+                max_epochs=settings.max_epochs,
+                accelerator=settings.accelerator,
+                devices=1,
+                precision=settings.precision,
+                gradient_clip_val=settings.gradient_clip,
+                log_every_n_steps=settings.log_every_n_steps,
+                # Asked anew each epoch, so that the order is a function of seed and epoch.
+                reload_dataloaders_every_n_epochs=1,
+                callbacks=[
+                    writer,
+                    EpochLog(
+                        folder / HISTORY, run, len(data.train), settings.log_every_n_steps, writer
+                    ),
+                    pl.callbacks.EarlyStopping("val/loss", patience=settings.patience),
+                    *([pl.callbacks.TQDMProgressBar(refresh_rate=20)] if progress_bar else []),
+                ],
+                enable_progress_bar=progress_bar,
+                enable_model_summary=False,
+                enable_checkpointing=False,
+                logger=False,
+                num_sanity_val_steps=0,
+                default_root_dir=folder,
+            )
+        logger.info(
+            "training %d weights on %d windows, validating on %d",
+            num_parameters,
+            len(data.train),
+            len(data.validation),
+        )
+        module = ForecastingModule(model, settings, config.seed, data.num_steps)
+        with quiet_lightning():
+            trainer.fit(module, data)
+        for file in (BEST, HISTORY):
+            run.log_file(folder / file)
+        run.log_metrics({"val/best_loss": writer.best_loss}, step=writer.best_epoch)
+        status = "FINISHED"
+    except (KeyboardInterrupt, SystemExit):
+        # Lightning turns Ctrl-C into SystemExit, and leaves the process deaf to further ones.
+        signal.signal(signal.SIGINT, on_interrupt)
+        status = "KILLED"
+        logger.info("stopped: %s keeps the checkpoints of the epochs so far", folder)
+        raise KeyboardInterrupt from None
+    finally:
+        run.finish(status)
+    return TrainingResult(
+        checkpoint=folder / BEST,
+        run_id=run.run_id,
+        num_parameters=num_parameters,
+        num_epochs=trainer.current_epoch,
+        best_epoch=writer.best_epoch,
+        best_loss=writer.best_loss,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _describe_run(config: ExperimentConfig, dataset: Dataset) -> str:
+    schema = dataset.schema
+    lines = [
+        f"Forecasts **{', '.join(schema.target_columns)}** of {len(dataset.items)} items, "
+        f"{schema.horizon} steps ahead, from {len(schema.streams)} streams: "
+        f"{', '.join(schema.streams)}.",
+        "",
+    ]
+    for name, first, last in dataset.split.dates(schema.has_time_zone):
+        lines.append(f"- {name}: {first} to {last}, {len(dataset.windows(name))} windows")
+    return "\n".join(lines)
+
+
+def _log_setup(
+    run: TrackedRun,
+    config: ExperimentConfig,
+    dataset: Dataset,
+    hashes: dict[str, str],
+    folder: Path,
+    num_parameters: int,
+) -> None:
+    run.log_file(folder / "config.yaml")
+    model, settings = config.model, config.training
+    run.log_params(
+        {
+            "seed": config.seed,
+            "horizon": dataset.schema.horizon,
+            "streams": ", ".join(dataset.schema.streams),
+            "items": len(dataset.items),
+            "parameters": num_parameters,
+            "head": model.head.kind,
+            "window_normalization": model.window_normalization,
+            "stream_dropout": model.stream_dropout,
+            "interactions": len(model.interactions),
+            **{f"encoder.{name}": encoder.kind for name, encoder in model.encoders.items()},
+            **{f"dim.{name}": encoder.dim for name, encoder in model.encoders.items()},
+            **{name: value for name, value in settings if name != "log_every_n_steps"},
+            **{f"windows.{split}": len(dataset.windows(split)) for split in SPLITS},
+        }
+    )
+    for name, path in stream_paths(config.data).items():
+        stream = dataset.streams[name]
+        run.log_dataset(
+            name,
+            source=str(path),
+            digest=hashes[name][:32],
+            context="training",
+            profile={
+                "rows": len(stream.values),
+                "columns": [column.name for column in stream.schema.columns],
+                "observed": float(stream.observed.float().mean()),
+            },
+        )

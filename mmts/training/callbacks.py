@@ -1,0 +1,112 @@
+"""What happens at the end of each epoch: checkpoints, a local history, tracking."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from mmts.checkpoint import CheckpointInfo, save_checkpoint
+from mmts.errors import TrainingError
+from mmts.tracking.run import TrackedRun
+from mmts.training.module import ForecastingModule
+
+BEST = "best.mmts"
+LAST = "last.mmts"
+HISTORY = "history.jsonl"
+
+logger = logging.getLogger(__name__)
+
+
+class CheckpointWriter(pl.Callback):
+    """Writes `last.mmts` after every epoch and `best.mmts` whenever validation is better."""
+
+    def __init__(self, folder: Path, describe: Callable[[int, float], CheckpointInfo]) -> None:
+        """Write into a folder.
+
+        describe: makes the description of a checkpoint from its epoch and validation loss.
+        """
+        self.folder = folder
+        self.describe = describe
+        self.best_loss = math.inf
+        self.best_epoch = 0
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the files; raises TrainingError when the loss is no number any more."""
+        assert isinstance(pl_module, ForecastingModule)
+        epoch = trainer.current_epoch + 1
+        loss = float(trainer.callback_metrics["val/loss"])
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the validation loss is {loss} after epoch {epoch}. Lower "
+                "training.learning_rate, or look for outliers with `mmts check`."
+            )
+        info = self.describe(epoch, loss)
+        weights = pl_module.model.state_dict()
+        if loss < self.best_loss:
+            self.best_loss, self.best_epoch = loss, epoch
+            save_checkpoint(self.folder / BEST, info, weights)
+        save_checkpoint(self.folder / LAST, info, weights)
+
+
+class EpochLog(pl.Callback):
+    """Keeps the losses in a local file, sends them to the tracked run, and logs a line."""
+
+    def __init__(
+        self,
+        path: Path,
+        run: TrackedRun,
+        num_windows: int,
+        log_every_n_steps: int,
+        writer: CheckpointWriter,
+    ) -> None:
+        """Append to a file of JSON lines; num_windows: windows of one epoch."""
+        self.path = path
+        self.run = run
+        self.num_windows = num_windows
+        self.log_every_n_steps = log_every_n_steps
+        self.writer = writer
+        self.began = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self.began = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any
+    ) -> None:
+        """Send the loss of a step now and then: reading it waits for the device."""
+        step = trainer.global_step
+        if step % self.log_every_n_steps == 0:
+            self.run.log_metrics({"train/loss_step": float(outputs["loss"])}, step=step)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the epoch down."""
+        assert isinstance(pl_module, ForecastingModule)
+        seconds = time.monotonic() - self.began
+        epoch = trainer.current_epoch + 1
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        metrics = {
+            "train/loss": pl_module.mean_train_loss(),
+            "val/loss": float(trainer.callback_metrics["val/loss"]),
+            "train/learning_rate": float(rate),
+            "train/windows_per_second": self.num_windows / seconds,
+        }
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"epoch": epoch, **metrics}) + "\n")
+        self.run.log_metrics(metrics, step=epoch)
+        logger.info(
+            "epoch %d/%s: train %.4f, validation %.4f%s (%.0f windows/s)",
+            epoch,
+            trainer.max_epochs,
+            metrics["train/loss"],
+            metrics["val/loss"],
+            ", best so far" if self.writer.best_epoch == epoch else "",
+            metrics["train/windows_per_second"],
+        )

@@ -1,0 +1,53 @@
+"""The windows of an experiment as Lightning takes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+
+from mmts.data.batch import WindowGatherer
+from mmts.data.dataset import Dataset
+from mmts.training.config import TrainingConfig
+from mmts.training.loader import OrderedBatches, ShuffledBatches
+
+
+class WindowDataModule(pl.LightningDataModule):
+    """Moves the streams to the device once and gathers every batch there."""
+
+    def __init__(self, dataset: Dataset, config: TrainingConfig, seed: int) -> None:
+        """Keep the windows of the train and validation splits."""
+        super().__init__()
+        self.config = config
+        self.seed = seed
+        self.train = dataset.windows("train")
+        self.validation = dataset.windows("validation")
+
+    def _on_device(self, windows: WindowGatherer) -> WindowGatherer:
+        assert self.trainer is not None
+        return windows.to(self.trainer.strategy.root_device)
+
+    def setup(self, stage: str) -> None:
+        """Move everything to the device of the training."""
+        self.train = self._on_device(self.train)
+        self.validation = self._on_device(self.validation)
+
+    @property
+    def num_steps(self) -> int:
+        """Return the optimiser steps of a training that is not stopped early."""
+        return self.config.max_epochs * -(-len(self.train) // self.config.batch_size)
+
+    def train_dataloader(self) -> ShuffledBatches:
+        """Return the batches of the epoch that begins; the trainer asks anew every epoch."""
+        assert self.trainer is not None
+        return ShuffledBatches(
+            self.train, self.config.batch_size, self.seed, self.trainer.current_epoch
+        )
+
+    def val_dataloader(self) -> OrderedBatches:
+        """Return the validation batches."""
+        return OrderedBatches(self.validation, self.config.batch_size)
+
+    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
+        """Return the batch as it is: it was gathered on the device."""
+        return batch
