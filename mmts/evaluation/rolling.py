@@ -1,0 +1,211 @@
+"""Forecasting from every origin of a split, beside baselines that read the same windows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from mmts import metrics
+from mmts.baselines.naive import choose_season, forecast_last_value, forecast_seasonal
+from mmts.baselines.ridge import fit_ridge
+from mmts.baselines.targets import collect_targets
+from mmts.checkpoint import CheckpointInfo
+from mmts.config_base import format_duration
+from mmts.data.batch import WindowGatherer
+from mmts.data.dataset import Dataset, fingerprint, load_streams, stream_paths
+from mmts.data.streams import Stream
+from mmts.errors import DataError
+from mmts.evaluation.report import (
+    LAST_VALUE,
+    MODEL,
+    RIDGE,
+    SEASONAL_NAIVE,
+    Array,
+    Evaluation,
+    WindowForecasts,
+)
+from mmts.evaluation.scoring import Scorer
+from mmts.forecasting import Forecaster
+
+MEDIAN_NOTE = (
+    "the model's median is fitted to absolute errors and the ridge to squared ones, which favours "
+    "the model in MAE: compare RMSE as well"
+)
+
+logger = logging.getLogger(__name__)
+
+
+def load_evaluation_data(info: CheckpointInfo, root: str | Path | None = None) -> Dataset:
+    """Read the files of a training with the schema, scaling and split of its checkpoint.
+
+    root: another folder that holds the files. Logs a warning when a file has changed since.
+    Raises DataError for any fault in the files.
+    """
+    config = info.config.data
+    if root is not None:
+        config = config.model_copy(update={"root": str(root)})
+    streams, items = load_streams(
+        info.data_schema, info.scaling, config.streams, dict(stream_paths(config))
+    )
+    found = fingerprint(config)
+    changed = [name for name, digest in info.fingerprint.items() if found.get(name) != digest]
+    notes: tuple[str, ...] = ()
+    if changed:
+        notes = (f"the files of {', '.join(changed)} are not those that the model was trained on",)
+        logger.warning("%s", notes[0])
+    kept = [place for place, item in enumerate(items) if item not in config.exclude_items]
+    streams = {name: _with_items(stream, kept) for name, stream in streams.items()}
+    kept_items = tuple(items[place] for place in kept)
+    return Dataset(info.data_schema, info.scaling, streams, kept_items, info.split, notes)
+
+
+def evaluate(forecaster: Forecaster, dataset: Dataset, split: str = "test") -> Evaluation:
+    """Score a model and three baselines on every window of a split.
+
+    split: `test` or `validation`; on the latter the model's epoch, the season and the penalty were
+    chosen, so that its scores flatter all of them but last value. The baselines are fitted on the
+    train split, as the model was. A model's point forecast is its median, and for RMSE its mean,
+    where it has them. Raises DataError when the split has no window.
+    """
+    gatherer = dataset.windows(split)
+    has_time_zone = dataset.schema.has_time_zone
+    dates = {name: (first, end) for name, first, end in dataset.split.dates(has_time_zone)}
+    if len(gatherer) == 0:
+        first, end = dates[split]
+        raise DataError(
+            f"no window of the {split} split, {first} to {end}, has a full context and a target "
+            "value in the files given. Give the files of the training."
+        )
+    windows = forecast_windows(forecaster, gatherer)
+    validation = dataset.windows("validation")
+    season = choose_season(validation)
+    ridge = fit_ridge(dataset.windows("train"), validation, dataset.scaling)
+    baselines = {
+        LAST_VALUE: forecast_last_value(gatherer),
+        SEASONAL_NAIVE: forecast_seasonal(gatherer, season),
+        RIDGE: ridge.forecast(gatherer),
+    }
+    scales = _naive_scales(forecaster, dataset, season)
+    scorer = Scorer(windows, scales, dataset.schema.target_columns)
+    interval = metrics.outermost_interval(windows.quantile_levels)
+    levels = windows.quantile_levels
+    return Evaluation(
+        targets=dataset.schema.target_columns,
+        scores={
+            MODEL: scorer.score_model(),
+            **{
+                name: scorer.score_point(_unscale(forecaster, forecast))
+                for name, forecast in baselines.items()
+            },
+        },
+        split=split,
+        dates=dates,
+        num_windows=len(gatherer),
+        num_values=int(windows.observed.sum()),
+        step=format_duration(timedelta(microseconds=dataset.schema.frequency)),
+        season=season,
+        penalty=ridge.penalty,
+        quantile_levels=levels,
+        nominal_coverage=levels[interval[1]] - levels[interval[0]] if interval else None,
+        notes=(
+            *dataset.notes,
+            *_describe_skipped(dataset, split, windows, scales),
+            *([MEDIAN_NOTE] if "0.5" in windows.outputs else []),
+        ),
+        epoch=forecaster.info.epoch,
+        run_id=forecaster.info.run_id,
+        windows=windows,
+    )
+
+
+def forecast_windows(forecaster: Forecaster, gatherer: WindowGatherer) -> WindowForecasts:
+    """Forecast all windows, beside what came."""
+    targets, observed = collect_targets(gatherer)
+    return WindowForecasts(
+        items=gatherer.windows.items.numpy(),
+        origins=gatherer.windows.origins.numpy(),
+        forecast=forecaster.predict_windows(gatherer),
+        actual=_unscale(forecaster, targets),
+        observed=observed.numpy(),
+        outputs=forecaster.model.outputs,
+    )
+
+
+def _unscale(forecaster: Forecaster, values: Tensor) -> Array:
+    """Bring (..., target) from the training scale to the target's own units."""
+    return forecaster.unscale(values.numpy().astype(np.float64)[..., None])[..., 0]
+
+
+def _naive_scales(forecaster: Forecaster, dataset: Dataset, season: int) -> Array:
+    """Return the scale of MASE of every series from the train split alone, (item, target)."""
+    stream = dataset.streams[dataset.schema.target_stream]
+    channels = stream.schema.channels("target")
+    scales = np.full((len(dataset.items), len(channels)), np.nan)
+    last = dataset.split.validation - dataset.schema.frequency
+    for item, (begin, end) in enumerate(
+        zip(stream.begin.tolist(), stream.end.tolist(), strict=True)
+    ):
+        end = begin + int((stream.times[begin:end] <= last).sum())
+        values = _unscale(forecaster, stream.values[begin:end][:, channels])
+        observed = stream.observed[begin:end][:, channels].numpy()
+        for target in range(len(channels)):
+            scales[item, target] = metrics.seasonal_naive_scale(
+                values[:, target], observed[:, target], season
+            )
+    return scales
+
+
+def _describe_skipped(
+    dataset: Dataset, split: str, windows: WindowForecasts, scales: Array
+) -> Iterator[str]:
+    missing = int((~windows.observed).sum())
+    if missing:
+        yield (
+            f"{missing:,} of {windows.observed.size:,} target values in the windows are missing "
+            "and not scored"
+        )
+    without = _count_origins(dataset, split) - len(windows.origins)
+    if without:
+        yield (
+            f"{without:,} origins of the split have no full context behind them, or no target "
+            "value in their horizon, and are left out"
+        )
+    undefined = [
+        f"{dataset.items[item]} ({dataset.schema.target_columns[target]})"
+        for item, target in np.argwhere(np.isnan(scales))
+    ]
+    if undefined:
+        yield (
+            f"MASE leaves out {len(undefined)} series whose seasonal naive error on the train "
+            f"split is zero or has no pair of values: {', '.join(undefined[:5])}"
+            f"{', ...' if len(undefined) > 5 else ''}"
+        )
+
+
+def _count_origins(dataset: Dataset, split: str) -> int:
+    """Count the places of the grid whose horizon lies in the split and in the rows of an item."""
+    stream = dataset.streams[dataset.schema.target_stream]
+    first, end = dataset.split.bounds(split)
+    horizon = dataset.schema.horizon
+    count = 0
+    for begin, stop in zip(stream.begin.tolist(), stream.end.tolist(), strict=True):
+        starts = stream.times[begin : max(begin, stop - horizon + 1)]
+        last = end - horizon * dataset.schema.frequency
+        count += int(((starts >= first) & (starts <= last)).sum())
+    return count
+
+
+def _with_items(stream: Stream, kept: list[int]) -> Stream:
+    """Return the stream with the rows of some items only in reach."""
+    return replace(
+        stream,
+        begin=stream.begin[kept],
+        end=stream.end[kept],
+        first_time=stream.first_time[kept],
+    )

@@ -1,0 +1,154 @@
+"""A forecast behind the history that it goes on from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mmts.data.dataset import load_streams
+from mmts.data.tables import Source, format_times
+from mmts.errors import DataError
+from mmts.forecasting import Forecaster
+from mmts.plots.style import (
+    ACTUAL,
+    Times,
+    add_legend,
+    draw_forecast,
+    draw_origin,
+    draw_series,
+    new_figure,
+    say_time,
+    style_axes,
+    style_time_axis,
+    to_png,
+)
+
+MAX_PANELS = 6
+NUM_HORIZONS = 4
+"""Length of the history shown, in horizons."""
+
+_KEYS = ("item_id", "origin", "timestamp", "step", "target")
+
+
+def forecast_picture(
+    forecaster: Forecaster, forecast: pd.DataFrame, sources: Mapping[str, Source]
+) -> bytes:
+    """Draw what `Forecaster.predict` returned for these sources; returns a PNG file."""
+    return to_png(plot_forecast(forecast, extract_history(forecaster, forecast, sources)))
+
+
+def extract_history(
+    forecaster: Forecaster,
+    forecast: pd.DataFrame,
+    sources: Mapping[str, Source],
+    num_horizons: int = NUM_HORIZONS,
+) -> pd.DataFrame:
+    """Return what the sources hold of the target around each forecast.
+
+    It begins some horizons before an item's origin and goes on to the end of its forecast, where
+    the sources reach that far. Returns item_id, timestamp, target, value; value is empty where it
+    is missing. Timestamps are written as in the forecast.
+    """
+    schema = forecaster.info.data_schema
+    name = schema.target_stream
+    streams, items = load_streams(
+        schema, forecaster.info.scaling, forecaster.info.config.data.streams, {name: sources[name]}
+    )
+    stream = streams[name]
+    channels = schema.target.channels("target")
+    offset = schema.target.cover if schema.target.stamp == "end" else 0
+    span = schema.horizon * schema.frequency
+    pieces = []
+    for item, rows in forecast.groupby("item_id", sort=False):
+        place = items.index(str(item))
+        origin = int(_parse_times(rows["origin"])[0].astype("datetime64[us]").astype(np.int64))
+        first, end = int(stream.begin[place]), int(stream.end[place])
+        times = stream.times[first:end]
+        shown = (times >= origin - num_horizons * span) & (times < origin + span)
+        values = stream.values[first:end][shown][:, channels].numpy().astype(np.float64)
+        values = forecaster.unscale(values[..., None])[..., 0]
+        values[~stream.observed[first:end][shown][:, channels].numpy()] = np.nan
+        stamps = format_times(times[shown].numpy() + offset, schema.has_time_zone)
+        pieces += [
+            pd.DataFrame(
+                {"item_id": item, "timestamp": stamps, "target": target, "value": values[:, i]}
+            )
+            for i, target in enumerate(schema.target_columns)
+        ]
+    return pd.concat(pieces, ignore_index=True)
+
+
+def plot_forecast(
+    forecast: pd.DataFrame, history: pd.DataFrame, max_panels: int = MAX_PANELS
+) -> Figure:
+    """Draw a panel per item and target: history, origin, forecast and its bands.
+
+    forecast: as `Forecaster.predict` returns it. history: as `extract_history` returns it.
+    Panels beyond `max_panels` are left out, and the title says so.
+    """
+    if forecast.empty:
+        raise DataError("the forecast has no row to draw.")
+    groups = list(forecast.groupby(["item_id", "target"], sort=False))
+    shown = groups[:max_panels]
+    targets = list(dict.fromkeys(target for (_, target), _ in shown))
+    origins = list(dict.fromkeys(forecast["origin"]))
+    num_columns = 1 if len(shown) <= 3 else 2
+    num_rows = -(-len(shown) // num_columns)
+
+    title = f"{', '.join(map(str, targets))}: {int(forecast['step'].max())} steps"
+    if len(origins) == 1:
+        title += f" from {say_time(origins[0])}"
+    if len(groups) > len(shown):
+        title += f" (the first {len(shown)} of {len(groups)} series)"
+    figure = new_figure(10.5, 1.2 + 2.0 * num_rows, title)
+    panels = figure.subplots(
+        num_rows, num_columns, squeeze=False, sharex="all" if len(origins) == 1 else "none"
+    ).ravel()
+    for axes in panels[len(shown) :]:
+        axes.remove()
+    panels = panels[: len(shown)].tolist()
+    for axes, ((item, target), rows) in zip(panels, shown, strict=True):
+        own = history[(history["item_id"] == item) & (history["target"] == target)]
+        name = str(item) if len(targets) == 1 else f"{item}, {target}"
+        if len(origins) > 1:
+            name += f", from {say_time(rows['origin'].iloc[0])}"
+        _draw_panel(axes, rows, own, name)
+        axes.set_ylabel(str(target))
+    zone = " (UTC)" if str(origins[0]).endswith("Z") else ""
+    for axes in panels[-num_columns:]:
+        axes.set_xlabel(f"time{zone}")
+        # A shared axis hides the labels of a panel that has only an empty place below it.
+        axes.tick_params(labelbottom=True)
+        axes.xaxis.get_offset_text().set_visible(True)
+    add_legend(figure, panels)
+    return figure
+
+
+def _draw_panel(axes: Axes, forecast: pd.DataFrame, history: pd.DataFrame, title: str) -> None:
+    style_axes(axes, title)
+    origin = _parse_times(forecast["origin"])[0]
+    times, values = _parse_times(history["timestamp"]), history["value"].to_numpy(dtype=np.float64)
+    steps = _parse_times(forecast["timestamp"])
+    before = times < steps[0]
+    draw_series(axes, times[before], values[before], "observed")
+    outputs = {
+        str(column): forecast[column].to_numpy(dtype=np.float64)
+        for column in forecast.columns
+        if column not in _KEYS
+    }
+    draw_origin(axes, origin)
+    draw_forecast(axes, steps, outputs)
+    if np.isfinite(values[~before]).any():
+        draw_series(axes, times[~before], values[~before], "actual", color=ACTUAL)
+    axes.margins(x=0.01)
+    style_time_axis(axes)
+
+
+def _parse_times(column: pd.Series) -> Times:
+    """Read times as UTC, or as they are where they state no zone."""
+    parsed = pd.to_datetime(column, utc=True).dt.tz_localize(None)
+    return parsed.to_numpy(dtype="datetime64[us]")
