@@ -1,0 +1,52 @@
+"""`mmts forecast`: from a checkpoint and CSV files to a forecast."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .terminal import run
+
+
+def forecast(
+    checkpoint: Annotated[Path, typer.Argument(help="best.mmts or last.mmts of a training.")],
+    output: Annotated[Path, typer.Option(help="CSV file to write.")],
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Other file for a stream: weather=new.csv; weather= leaves it out. "
+            "May be repeated. Streams not named are read from where they were in training."
+        ),
+    ] = None,
+    origin: Annotated[
+        str | None,
+        typer.Option(
+            help="Time at which the forecast begins; by default the end of what is known."
+        ),
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="PNG file to draw the forecast in.")] = None,
+) -> None:
+    """Forecast every item from what was known at the origin."""
+    from mmts.files import require_folder, write_whole
+    from mmts.forecasting import Forecaster, choose_sources
+
+    for file in (output, plot):
+        if file is not None:
+            require_folder(file)
+    forecaster = Forecaster.from_checkpoint(checkpoint)
+    sources = choose_sources(forecaster, data or ())
+    table = forecaster.predict(sources, origin)
+    write_whole(output, table.to_csv(index=False))
+    items = table["item_id"].nunique()
+    print(f"{output}: {items} items, {table['origin'].min()} to {table['timestamp'].max()}")
+    if plot is not None:
+        from mmts.plots import forecast_picture
+
+        write_whole(plot, forecast_picture(forecaster, table, sources))
+        print(f"{plot}: the forecast drawn")
+
+
+if __name__ == "__main__":
+    run(forecast)

@@ -1,0 +1,34 @@
+"""The `mmts` command."""
+
+from __future__ import annotations
+
+import typer
+
+from . import config
+from .check import check
+from .evaluate import evaluate
+from .forecast import forecast
+from .terminal import run_app
+from .train import train
+from .ui import ui
+
+app = typer.Typer(
+    # Without markup the help does not load rich, which takes longer than all the rest.
+    rich_markup_mode=None,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    help="Train forecasting models on several CSV streams at once.",
+)
+for command in (train, forecast, evaluate, check, ui):
+    app.command()(command)
+app.add_typer(config.app, name="config")
+
+
+def main() -> None:
+    """Run the command line."""
+    run_app(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""What all commands share: how a user's error is shown, and how the log is written."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from mmts.errors import MmtsError
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+
+def run(command: Callable[..., Any]) -> None:
+    """Run one command as a program of its own."""
+    app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
+    app.command()(command)
+    run_app(app)
+
+
+def run_app(app: typer.Typer) -> None:
+    """Run an app; an error in what the user gave is one message and exit code 2."""
+    start_log()
+    try:
+        app()
+    except MmtsError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def start_log() -> None:
+    """Show what mmts logs on the standard error stream."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_PlainFormatter())
+    log = logging.getLogger("mmts")
+    log.handlers = [handler]
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+class _PlainFormatter(logging.Formatter):
+    """The message alone; a warning says that it is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage()
+        return f"warning: {message}" if record.levelno >= logging.WARNING else message

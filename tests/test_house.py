@@ -1,0 +1,115 @@
+"""The house: who may import whom, how long a file may be, and what an import may cost."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+# From the ground up. A file imports only what stands before it; a folder stands for its files,
+# among which the same holds in the order given, or in any order that has no circle.
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("errors", "config_base", "tokens", "files", "training.config", "tracking.config"),
+    ("config_yaml", "config_errors", "losses", "metrics"),
+    (
+        "data.config", "data.schema", "data.tables", "data.clocks", "data.splits", "data.scaling",
+        "data.streams", "data.windows", "data.batch", "data.dataset",
+    ),
+    ("layers",),
+    ("encoders", "interactions.base", "interactions.alignment", "interactions.decay"),
+    ("interactions.residual", "interactions.weighted", "interactions.attention"),
+    ("interactions.kinds", "interactions.graph", "interactions.presets", "baselines"),
+    ("heads",),
+    ("model",),
+    ("config",),
+    ("checkpoint",),
+    ("forecasting",),
+    ("evaluation",),
+    ("plots", "summary"),
+    ("tracking", "training"),
+    ("experiment",),
+)  # fmt: skip
+
+FILES = sorted((ROOT / "mmts").rglob("*.py"))
+MAX_LINES = 400
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def floor_of(module: str) -> tuple[int, int]:
+    """Return floor and place of a module, by the longest name that covers it."""
+    name = module.removeprefix("mmts.")
+    best = max(
+        (entry for floor in FLOORS for entry in floor if f"{name}.".startswith(f"{entry}.")),
+        key=len,
+    )
+    number = next(n for n, floor in enumerate(FLOORS) if best in floor)
+    return number, FLOORS[number].index(best)
+
+
+def imports_of(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mmts"):
+            found.add(node.module or "")
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.startswith("mmts")}
+    return found - {"mmts"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_a_file_imports_only_lower_floors(path: Path) -> None:
+    own = module_of(path)
+    if own == "mmts" or path.name == "__init__.py":
+        return
+    for imported in imports_of(path):
+        assert floor_of(imported) <= floor_of(own), f"{own} imports {imported} from above"
+        assert not imported.startswith("mmts.pipelines")
+
+
+def test_there_is_no_circle() -> None:
+    needs = {module_of(path): imports_of(path) for path in FILES}
+    done: set[str] = set()
+    while len(done) < len(needs):
+        ready = {
+            m for m, wanted in needs.items() if m not in done and wanted & needs.keys() <= done
+        }
+        assert ready, f"a circle among {sorted(needs.keys() - done)}"
+        done |= ready
+
+
+@pytest.mark.parametrize(
+    "path", [*FILES, *sorted((ROOT / "pipelines").glob("*.py"))], ids=module_of
+)
+def test_no_file_grows_past_the_mark(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= MAX_LINES
+
+
+def test_no_file_is_a_drawer_for_odds_and_ends() -> None:
+    assert not {"utils", "helpers", "common", "misc"} & {path.stem for path in FILES}
+
+
+def loaded_after(statement: str, *packages: str) -> set[str]:
+    """Return which of these packages a new process has loaded after a statement."""
+    code = f"import sys; {statement}; print(*[m for m in {packages!r} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    return set(done.stdout.split())
+
+
+def test_a_forecast_loads_neither_lightning_nor_mlflow_nor_scikit_learn() -> None:
+    heavy = ("pytorch_lightning", "mlflow", "sklearn", "matplotlib")
+    assert not loaded_after("import mmts.forecasting", *heavy)
+
+
+def test_help_loads_nothing_heavy() -> None:
+    heavy = ("torch", "pandas", "numpy", "pydantic", "pytorch_lightning", "mlflow", "rich")
+    assert not loaded_after("import mmts.pipelines.main", *heavy)
