@@ -13,6 +13,9 @@ RUN := runs/nyc-departures-$(shell date -u +%Y%m%dT%H%M%SZ)
 # Two processes suit two cores; `make test WORKERS=8` where there are more.
 WORKERS ?= 2
 
+# Threads that rest while they wait: two test processes would else hold each other up.
+export OMP_WAIT_POLICY := PASSIVE
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup demo test test-slow test-all lint clean

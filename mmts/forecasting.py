@@ -67,9 +67,7 @@ class Forecaster:
         for name in schema.streams:
             if name not in streams:
                 logger.warning("stream %r is left out: forecasting without it", name)
-        loaded, items = load_streams(
-            schema, self.info.scaling, self.info.config.data.streams, streams
-        )
+        loaded, items = load_streams(self.info.config.data, schema, self.info.scaling, streams)
         target = loaded[schema.target_stream]
         if origin is None:
             places, origins = latest_origins(target, schema)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +25,9 @@ def run(command: Callable[..., Any]) -> None:
 
 def run_app(app: typer.Typer) -> None:
     """Run an app; an error in what the user gave is one message and exit code 2."""
+    # By default threads wait for each other without rest. Beside any other busy process that made
+    # gathering a batch eighty times slower; it must be set before torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     start_log()
     try:
         app()

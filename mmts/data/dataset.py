@@ -14,7 +14,7 @@ import numpy as np
 from mmts.config_base import format_duration
 from mmts.data.batch import WindowGatherer
 from mmts.data.clocks import build_schema, first_off_grid
-from mmts.data.config import DataConfig, StreamConfig
+from mmts.data.config import DataConfig
 from mmts.data.scaling import StreamScaling, fit_scaling
 from mmts.data.schema import DataSchema, StreamSchema
 from mmts.data.splits import Split, resolve_split
@@ -103,22 +103,24 @@ def load_dataset(config: DataConfig) -> Dataset:
 
 
 def load_streams(
+    config: DataConfig,
     schema: DataSchema,
     scaling: dict[str, StreamScaling],
-    configs: Mapping[str, StreamConfig],
     sources: Mapping[str, Source],
 ) -> tuple[dict[str, Stream], tuple[str, ...]]:
     """Read streams for a forecast, as the checkpoint describes them.
 
     sources: a file or data frame per stream; a stream left out is absent for all items.
-    Returns the streams and the items, which are those of the target stream.
+    Returns the streams and the items, which are those of the target stream that the config does
+    not exclude.
     Raises DataError for any fault in a source, and when the target stream is left out.
     """
     tables, problems = {}, []
     for name, source in sources.items():
         try:
             require_trained_columns(source, schema.streams[name])
-            table = read_table(source, configs[name], schema.streams[name].columns)
+            table = read_table(source, config.streams[name], schema.streams[name].columns)
+            table = _without_items(table, config)
             tables[name] = table
             problems += _faults_of_clock(table, name, schema.streams[name], schema.has_time_zone)
         except DataError as error:

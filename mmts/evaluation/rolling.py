@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,14 +12,14 @@ from torch import Tensor
 
 from mmts import metrics
 from mmts.baselines.naive import choose_season, forecast_last_value, forecast_seasonal
-from mmts.baselines.ridge import fit_ridge
+from mmts.baselines.ridge import PENALTIES, fit_ridge
 from mmts.baselines.targets import collect_targets
 from mmts.checkpoint import CheckpointInfo
 from mmts.config_base import format_duration
 from mmts.data.batch import WindowGatherer
 from mmts.data.dataset import Dataset, fingerprint, load_streams, stream_paths
-from mmts.data.streams import Stream
-from mmts.errors import DataError
+from mmts.data.splits import SPLITS
+from mmts.errors import DataError, raise_all
 from mmts.evaluation.report import (
     LAST_VALUE,
     MODEL,
@@ -38,6 +37,8 @@ MEDIAN_NOTE = (
     "the model in MAE: compare RMSE as well"
 )
 
+EDGE_NOTE = "the ridge's penalty is the smallest or the largest of those tried"
+
 logger = logging.getLogger(__name__)
 
 
@@ -51,7 +52,7 @@ def load_evaluation_data(info: CheckpointInfo, root: str | Path | None = None) -
     if root is not None:
         config = config.model_copy(update={"root": str(root)})
     streams, items = load_streams(
-        info.data_schema, info.scaling, config.streams, dict(stream_paths(config))
+        config, info.data_schema, info.scaling, dict(stream_paths(config))
     )
     found = fingerprint(config)
     changed = [name for name, digest in info.fingerprint.items() if found.get(name) != digest]
@@ -59,10 +60,7 @@ def load_evaluation_data(info: CheckpointInfo, root: str | Path | None = None) -
     if changed:
         notes = (f"the files of {', '.join(changed)} are not those that the model was trained on",)
         logger.warning("%s", notes[0])
-    kept = [place for place, item in enumerate(items) if item not in config.exclude_items]
-    streams = {name: _with_items(stream, kept) for name, stream in streams.items()}
-    kept_items = tuple(items[place] for place in kept)
-    return Dataset(info.data_schema, info.scaling, streams, kept_items, info.split, notes)
+    return Dataset(info.data_schema, info.scaling, streams, items, info.split, notes)
 
 
 def evaluate(forecaster: Forecaster, dataset: Dataset, split: str = "test") -> Evaluation:
@@ -71,21 +69,24 @@ def evaluate(forecaster: Forecaster, dataset: Dataset, split: str = "test") -> E
     split: `test` or `validation`; on the latter the model's epoch, the season and the penalty were
     chosen, so that its scores flatter all of them but last value. The baselines are fitted on the
     train split, as the model was. A model's point forecast is its median, and for RMSE its mean,
-    where it has them. Raises DataError when the split has no window.
+    where it has them. Raises DataError when one of the splits read has no window.
     """
-    gatherer = dataset.windows(split)
     has_time_zone = dataset.schema.has_time_zone
     dates = {name: (first, end) for name, first, end in dataset.split.dates(has_time_zone)}
-    if len(gatherer) == 0:
-        first, end = dates[split]
-        raise DataError(
-            f"no window of the {split} split, {first} to {end}, has a full context and a target "
-            "value in the files given. Give the files of the training."
-        )
+    gatherers = {name: dataset.windows(name) for name in {"train", "validation", split}}
+    raise_all(
+        DataError,
+        (
+            f"no window of the {name} split, {' to '.join(dates[name])}, has a full context and a "
+            "target value in the files given. Give the files of the training."
+            for name in SPLITS
+            if name in gatherers and len(gatherers[name]) == 0
+        ),
+    )
+    gatherer, validation = gatherers[split], gatherers["validation"]
     windows = forecast_windows(forecaster, gatherer)
-    validation = dataset.windows("validation")
     season = choose_season(validation)
-    ridge = fit_ridge(dataset.windows("train"), validation, dataset.scaling)
+    ridge = fit_ridge(gatherers["train"], validation, dataset.scaling)
     baselines = {
         LAST_VALUE: forecast_last_value(gatherer),
         SEASONAL_NAIVE: forecast_seasonal(gatherer, season),
@@ -117,6 +118,7 @@ def evaluate(forecaster: Forecaster, dataset: Dataset, split: str = "test") -> E
             *dataset.notes,
             *_describe_skipped(dataset, split, windows, scales),
             *([MEDIAN_NOTE] if "0.5" in windows.outputs else []),
+            *([EDGE_NOTE] if ridge.penalty in (min(PENALTIES), max(PENALTIES)) else []),
         ),
         epoch=forecaster.info.epoch,
         run_id=forecaster.info.run_id,
@@ -199,13 +201,3 @@ def _count_origins(dataset: Dataset, split: str) -> int:
         last = end - horizon * dataset.schema.frequency
         count += int(((starts >= first) & (starts <= last)).sum())
     return count
-
-
-def _with_items(stream: Stream, kept: list[int]) -> Stream:
-    """Return the stream with the rows of some items only in reach."""
-    return replace(
-        stream,
-        begin=stream.begin[kept],
-        end=stream.end[kept],
-        first_time=stream.first_time[kept],
-    )

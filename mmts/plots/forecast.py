@@ -56,7 +56,7 @@ def extract_history(
     schema = forecaster.info.data_schema
     name = schema.target_stream
     streams, items = load_streams(
-        schema, forecaster.info.scaling, forecaster.info.config.data.streams, {name: sources[name]}
+        forecaster.info.config.data, schema, forecaster.info.scaling, {name: sources[name]}
     )
     stream = streams[name]
     channels = schema.target.channels("target")

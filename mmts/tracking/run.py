@@ -29,6 +29,8 @@ _LONGEST_PARAM = 500
 _LONGEST_TAG = 5000
 _LONGEST_DATASET_NAME = 500
 _LONGEST_DIGEST = 36
+# So that the UI shows the pages for models and not those for language models.
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
 _REFUSED_IN_NAMES = re.compile(r"[^/\w.\- ]")
 
 
@@ -212,7 +214,7 @@ def _experiment_id(client: MlflowClient, name: str, place: TrackingStore) -> str
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(client.create_experiment(name, place.artifact_location))
+            return str(client.create_experiment(name, place.artifact_location, _KIND))
         except MlflowException:
             # Another training may have made it just now.
             found = client.get_experiment_by_name(name)
