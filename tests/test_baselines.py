@@ -273,7 +273,7 @@ class TestFeatures:
         frames = make_frames()
         del frames["weather"]
         schema, scaling = small_world.schema, small_world.scaling
-        streams, _ = load_streams(schema, scaling, CONFIGS.streams, frames)
+        streams, _ = load_streams(CONFIGS, schema, scaling, frames)
         windows = build_windows(streams, torch.tensor([0, 1]), torch.tensor([MICROSECONDS] * 2))
         batch = WindowGatherer(schema, streams, windows).gather(torch.arange(2))
         of_weather = schema.model_copy(update={"streams": {"weather": schema.streams["weather"]}})
@@ -295,7 +295,7 @@ def test_no_baseline_sees_what_is_not_yet_known_and_a_planted_leak_is_found(
         schema = schema.model_copy(update={"streams": {**schema.streams, "load": leaky}})
     found = []
     for frames in (make_frames(), overwrite_unknown(make_frames())):
-        streams, items = load_streams(schema, small_world.scaling, CONFIGS.streams, frames)
+        streams, items = load_streams(CONFIGS, schema, small_world.scaling, frames)
         places = torch.arange(len(items))
         windows = build_windows(streams, places, torch.full_like(places, MICROSECONDS))
         gatherer = WindowGatherer(schema, streams, windows)
