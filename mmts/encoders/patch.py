@@ -15,6 +15,7 @@ from mmts.data.schema import StreamSchema
 from mmts.encoders.base import Encoder, EncoderSettings, latest_available
 from mmts.layers.attention import TimedAttention, choose_num_heads
 from mmts.layers.embedding import ColumnFeatures
+from mmts.layers.feed_forward import build_feed_forward
 from mmts.tokens import TokenGrid, Tokens
 
 
@@ -34,13 +35,7 @@ class TransformerLayer(nn.Module):
         super().__init__()
         self.attention_norm = nn.LayerNorm(dim)
         self.attention = TimedAttention(dim, dim, num_heads, time_unit, zero_start=False)
-        self.feed_forward = nn.Sequential(
-            nn.LayerNorm(dim),
-            nn.Linear(dim, 2 * dim),
-            nn.GELU(),
-            nn.Dropout(dropout),
-            nn.Linear(2 * dim, dim),
-        )
+        self.feed_forward = build_feed_forward(dim, dropout)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor, grid: TokenGrid) -> Tensor:

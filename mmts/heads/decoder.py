@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mmts.interactions.base import NodeSpec, normalise
 from mmts.layers.attention import TimedAttention, choose_num_heads
+from mmts.layers.feed_forward import build_feed_forward
 from mmts.tokens import TokenGrid, Tokens
 
 
@@ -50,13 +51,7 @@ class HorizonDecoder(nn.Module):
                 for name, spec in past.items()
             }
         )
-        self.feed_forward = nn.Sequential(
-            nn.LayerNorm(dim),
-            nn.Linear(dim, 2 * dim),
-            nn.GELU(),
-            nn.Dropout(dropout),
-            nn.Linear(2 * dim, dim),
-        )
+        self.feed_forward = build_feed_forward(dim, dropout)
         self.norm = nn.LayerNorm(dim)
         ends = torch.arange(1, horizon + 1) * time_unit
         self.register_buffer("step_end", ends, persistent=False)
