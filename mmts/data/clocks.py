@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -95,9 +96,12 @@ def build_schema(
     default_span = 7 * horizon_span
     if target_context is not None:
         default_span = _span_of(target_context, frequency)
+    assert target_table.times is not None
+    # Whether stamps mark the start or the end of a period, they stand on the same grid.
+    grid = _Grid(frequency, horizon_span, int(target_table.times[0]))
     streams = {
         name: _build_stream_schema(
-            config.streams[name], table, columns[name], periods[name], default_span, horizon_span
+            config.streams[name], table, columns[name], periods[name], default_span, grid
         )
         for name, table in tables.items()
     }
@@ -108,6 +112,14 @@ def build_schema(
         frequency=frequency,
         has_time_zone=zones[target_name],
     )
+
+
+class _Grid(NamedTuple):
+    """The grid of origins and forecast steps, in microseconds; begin: any of its places."""
+
+    frequency: int
+    horizon: int
+    begin: int
 
 
 def _period_of(table: Table, stream: StreamConfig) -> int:
@@ -139,7 +151,7 @@ def _build_stream_schema(
     columns: tuple[ColumnSchema, ...],
     period: int,
     default_span: int,
-    horizon_span: int,
+    grid: _Grid,
 ) -> StreamSchema:
     has_future = any(column.role == "future" for column in columns)
     context = stream.context_length
@@ -148,14 +160,14 @@ def _build_stream_schema(
     elif period:
         span = default_span if context is None else _span_of(context, period)
         context_steps = -(-span // period)
-        future_steps = _future_steps(period, horizon_span) if has_future else 0
+        future_steps = _future_steps(table.times, period, grid) if has_future else 0
     else:
         span = default_span if not isinstance(context, timedelta) else microseconds(context)
         if isinstance(context, int):
             context_steps, span = context, int(np.ptp(table.times)) + 1
         else:
             context_steps = min(_most_events(table, span), MAX_EVENTS)
-        future_steps = min(_most_events(table, horizon_span), MAX_EVENTS) if has_future else 0
+        future_steps = min(_most_events(table, grid.horizon), MAX_EVENTS) if has_future else 0
     return StreamSchema(
         columns=columns,
         time=stream.time,
@@ -171,9 +183,10 @@ def _build_stream_schema(
     )
 
 
-def _future_steps(period: int, horizon_span: int) -> int:
-    """Count the rows that touch the horizon; one more where a row may straddle the origin."""
-    return -(-horizon_span // period) + (1 if horizon_span % period else 0)
+def _future_steps(times: npt.NDArray[np.int64], period: int, grid: _Grid) -> int:
+    """Count the rows that touch the horizon: one more where a row may straddle the origin."""
+    straddles = grid.frequency % period != 0 or ((times - grid.begin) % period != 0).any()
+    return -(-grid.horizon // period) + int(straddles)
 
 
 def _most_events(table: Table, span: int) -> int:

@@ -199,3 +199,27 @@ def test_windows_never_hold_what_was_not_yet_available(
         slack = pd.Timedelta(minutes=delay + 7)
         if len(recent) and recent["time"].max() >= origin - reach + slack:
             assert recent["a"].max() in held
+
+
+@pytest.mark.parametrize(
+    ("every", "shift", "rows"),
+    [("1h", "0h", 6), ("1h", "30min", 7), ("4h", "0h", 3), ("1D", "0h", 2)],
+)
+def test_a_known_future_of_any_rate_reaches_to_the_end_of_the_horizon(
+    tmp_path: Path, every: str, shift: str, rows: int
+) -> None:
+    frames = make_frames()
+    times = pd.date_range("2024-01-01", "2024-01-19", freq=every) + pd.Timedelta(shift)
+    frames["plan"] = pd.DataFrame({"time": times, "planned": 1.0, "shift": "early"})
+    write_frames(tmp_path, frames)
+    settings = make_settings()
+    settings["data"]["streams"]["plan"] |= {"item": None, "context_length": "2d"}
+    found = load_dataset(load_config(write_config(tmp_path, settings)).data)
+    assert found.schema.streams["plan"].future_steps == rows
+    windows = found.windows("train")
+    plan = windows.gather(torch.arange(len(windows))).streams["plan"]
+    known = plan.observed.any(-1)
+    horizon = 6 * 3600
+    ends = plan.end.masked_fill(~known, -torch.inf).amax(1)
+    assert (ends >= horizon).all()
+    assert (plan.start[known] < horizon).all()
