@@ -89,18 +89,37 @@ def test_gradients_reach_every_weight(settings: dict[str, Any]) -> None:
     assert not idle
 
 
-def test_unobserved_values_have_no_effect(settings: dict[str, Any]) -> None:
+def test_a_token_without_an_observed_value_passes_nothing_on(settings: dict[str, Any]) -> None:
+    encoder = build(settings)
+    window = make_window()
+    observed = window.observed.clone()
+    observed[:, 2:6] = False
+    tokens = encoder.embed(replace(window, observed=observed))
+    assert not tokens.grid.observed.all()
+    values = tokens.values.detach().requires_grad_()
+    output = encoder.run_layer(1, Tokens(values, tokens.grid)).values
+    (gradient,) = torch.autograd.grad(output[tokens.grid.observed].pow(3).sum(), values)
+    assert not gradient[~tokens.grid.observed].any()
+    assert gradient[tokens.grid.observed].any()
+
+
+def test_a_patch_is_available_once_the_last_of_its_rows_is() -> None:
+    tokens = build(KINDS[0]).embed(make_window())
+    window = make_window()
+    rows = window.observed.any(-1)[:, 2:6]
+    expected = window.available[:, 2:6].masked_fill(~rows, -torch.inf).amax(1)
+    assert torch.equal(tokens.grid.available[:, 1], expected)
+
+
+def test_categories_that_are_not_observed_have_no_effect(settings: dict[str, Any]) -> None:
     encoder = build(settings).eval()
     window = make_window()
-    # A token without any observed value must not reach the others either.
-    observed = window.observed.clone()
-    observed[:, :4] = False
-    window = replace(window, observed=observed, values=window.values.masked_fill(~observed, 0.0))
-    one = run(encoder, window)[-1]
-    shifted = replace(window, available=torch.where(observed.any(-1), window.available, 7.0))
-    other = run(encoder, shifted)[-1]
-    assert torch.equal(one.values, other.values)
-    assert torch.equal(one.grid.available, other.grid.available) or settings["kind"] != "patch"
+    values = window.values.clone()
+    values[..., 2] = torch.where(window.observed[..., 2], values[..., 2], 1.0)
+    one, other = (
+        run(encoder, replace(window, values=v))[-1].values for v in (window.values, values)
+    )
+    assert torch.equal(one, other)
 
 
 def test_the_same_seed_gives_the_same_output(settings: dict[str, Any]) -> None:

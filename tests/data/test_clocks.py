@@ -1,0 +1,165 @@
+"""Clocks: what a timestamp marks, when a row is known, and where the splits lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from mmts.checkpoint import CheckpointInfo, build_model
+from mmts.config import load_config
+from mmts.data.dataset import Dataset, load_dataset
+from mmts.errors import DataError
+from mmts.forecasting import Forecaster
+from tests.factories import START, make_frames, make_settings, write_config, write_frames
+
+HOUR = 3_600_000_000
+
+Frames = dict[str, pd.DataFrame]
+
+
+def load(folder: Path, frames: Frames, settings: dict[str, Any]) -> Dataset:
+    write_frames(folder, frames)
+    return load_dataset(load_config(write_config(folder, settings)).data)
+
+
+def untrained(folder: Path, frames: Frames, settings: dict[str, Any]) -> Forecaster:
+    """Make a forecaster with the weights that it had before training."""
+    dataset = load(folder, frames, settings)
+    config = load_config(folder / "config.yaml")
+    info = CheckpointInfo(
+        config=config,
+        data_schema=dataset.schema,
+        scaling=dataset.scaling,
+        split=dataset.split,
+        fingerprint={},
+        versions={},
+        epoch=1,
+        validation_loss=0.0,
+    )
+    return Forecaster(info, build_model(config, dataset.schema, dataset.scaling))
+
+
+def with_stamps_at_the_end(frames: Frames, *names: str) -> Frames:
+    """Stamp rows where their period ends: one period later."""
+    moved = dict(frames)
+    for name in names:
+        times = frames[name]["time"]
+        period = times.drop_duplicates().sort_values().diff().median()
+        moved[name] = frames[name].assign(time=times + period)
+    return moved
+
+
+def test_stamps_at_the_end_of_a_period_say_the_same_as_at_its_start(tmp_path: Path) -> None:
+    names = ("load", "weather", "plan", "news")
+    at_start = load(tmp_path / "a", make_frames(), make_settings())
+    settings = make_settings()
+    for name in names:
+        settings["data"]["streams"][name]["stamp"] = "end"
+    at_end = load(tmp_path / "b", with_stamps_at_the_end(make_frames(), *names), settings)
+    assert at_end.split == at_start.split
+    assert at_end.scaling == at_start.scaling
+    one, other = (data.windows("train").gather(torch.arange(50)) for data in (at_start, at_end))
+    for name in names:
+        assert torch.equal(one.streams[name].values, other.streams[name].values)
+        assert torch.equal(one.streams[name].available, other.streams[name].available)
+    assert torch.equal(one.target, other.target)
+
+
+def test_a_forecast_is_stamped_as_the_target_is(tmp_path: Path) -> None:
+    settings = make_settings()
+    plain = untrained(tmp_path / "a", make_frames(), settings).predict(make_frames())
+    settings["data"]["streams"]["load"]["stamp"] = "end"
+    frames = with_stamps_at_the_end(make_frames(), "load")
+    moved = untrained(tmp_path / "b", frames, settings).predict(frames)
+    assert moved["origin"].tolist() == plain["origin"].tolist()
+    later = pd.to_datetime(moved["timestamp"]) - pd.to_datetime(plain["timestamp"])
+    assert set(later) == {pd.Timedelta("1h")}
+
+
+def test_a_delay_of_the_target_moves_the_default_origin(tmp_path: Path) -> None:
+    settings = make_settings()
+    settings["data"]["streams"]["load"]["delay"] = "90min"
+    forecast = untrained(tmp_path, make_frames(), settings).predict(make_frames())
+    assert set(forecast["origin"]) == {str(START + pd.Timedelta(days=16, hours=2))}
+
+
+def test_scalers_see_a_row_only_if_it_had_arrived_before_the_cut(tmp_path: Path) -> None:
+    settings = make_settings()
+    frames = make_frames()
+    cut = pd.Timestamp("2024-01-12")
+    settings["data"]["split"] = {"validation": str(cut), "test": "2024-01-14"}
+    # Weather covers three hours and arrives two hours later.
+    last = frames["weather"]["time"] <= cut - pd.Timedelta("5h")
+    known = frames["weather"][last]["wind"]
+    found = load(tmp_path, frames, settings).scaling["weather"].numbers["wind"]
+    assert found.mean == pytest.approx(known.mean())
+    assert found.scale == pytest.approx(known.std(ddof=0))
+
+
+def test_cuts_are_times_fractions_or_counts_of_rows(tmp_path: Path) -> None:
+    found = []
+    for cuts in (
+        {"validation": "2024-01-09", "test": "2024-01-13", "end": "2024-01-15"},
+        {"validation": 0.5, "test": 0.75, "end": 0.875},
+        {"validation": 192, "test": 288, "end": 336},
+    ):
+        settings = make_settings()
+        settings["data"]["split"] = cuts
+        found.append(load(tmp_path, make_frames(), settings))
+    assert found[0].split == found[1].split == found[2].split
+    assert int(found[0].windows("test").windows.origins.max()) + 6 * HOUR == found[0].split.end
+
+
+def test_cuts_with_an_offset_are_moments_in_utc(tmp_path: Path) -> None:
+    settings = make_settings()
+    splits = []
+    for cut in ("2024-01-09T00:00:00", "2024-01-09T02:00:00+02:00"):
+        settings["data"]["split"] = {"validation": cut, "test": "2024-01-13"}
+        splits.append(load(tmp_path, make_frames(), settings).split)
+    assert splits[0] == splits[1]
+
+
+def test_excluded_items_are_neither_trained_nor_forecast(tmp_path: Path) -> None:
+    settings = make_settings()
+    settings["data"]["exclude_items"] = ["south"]
+    forecaster = untrained(tmp_path, make_frames(), settings)
+    assert load_dataset(forecaster.info.config.data).items == ("north",)
+    assert set(forecaster.predict(make_frames())["item_id"]) == {"north"}
+
+
+def test_irregular_events_are_read_with_their_age(tmp_path: Path) -> None:
+    frames, settings = make_frames(), make_settings()
+    settings["data"]["streams"]["news"] = {
+        "path": "news.csv", "time": "time", "stamp": "event", "context_length": "2d",
+    }  # fmt: skip
+    hours = [1, 5, 6, 30, 31, 50, 90, 170, 200, 260, 300, 310, 350, 370]
+    frames["news"] = pd.DataFrame(
+        {"time": START + pd.to_timedelta(hours, unit="h"), "mood": range(len(hours))}
+    )
+    found = load(tmp_path, frames, settings)
+    assert not found.schema.streams["news"].is_regular
+    windows = found.windows("train")
+    origin = int((START + pd.Timedelta("60h")).to_datetime64().astype("datetime64[us]").astype(int))
+    chosen = torch.nonzero(windows.windows.origins == origin).flatten()[:1]
+    news = windows.gather(chosen).streams["news"]
+    # The last two days before hour 60 hold the events of hours 30, 31 and 50.
+    seen = news.observed[0, :, 0]
+    assert (news.start[0][seen] / 3600).tolist() == [-30, -29, -10]
+
+
+def test_a_frequency_that_rows_contradict_is_refused(tmp_path: Path) -> None:
+    settings = make_settings()
+    settings["data"]["streams"]["weather"]["frequency"] = "2h"
+    with pytest.raises(DataError, match="2024-01-01 03:00:00 does not stand on a grid of 2h"):
+        load(tmp_path, make_frames(), settings)
+
+
+def test_an_irregular_target_is_refused(tmp_path: Path) -> None:
+    frames = make_frames()
+    frames["load"].loc[5, "time"] += pd.Timedelta("7min")
+    with pytest.raises(DataError, match="stand on no regular grid"):
+        load(tmp_path, frames, make_settings())
