@@ -111,7 +111,8 @@ def test_cuts_are_times_fractions_or_counts_of_rows(tmp_path: Path) -> None:
         settings["data"]["split"] = cuts
         found.append(load(tmp_path, make_frames(), settings))
     assert found[0].split == found[1].split == found[2].split
-    assert int(found[0].windows("test").windows.origins.max()) + 6 * HOUR == found[0].split.end
+    last = int(found[0].windows("test").windows.origins.max()) + 6 * HOUR
+    assert pd.Timestamp(last, unit="us") == pd.Timestamp("2024-01-15")
 
 
 def test_cuts_with_an_offset_are_moments_in_utc(tmp_path: Path) -> None:
@@ -163,3 +164,20 @@ def test_an_irregular_target_is_refused(tmp_path: Path) -> None:
     frames["load"].loc[5, "time"] += pd.Timedelta("7min")
     with pytest.raises(DataError, match="stand on no regular grid"):
         load(tmp_path, frames, make_settings())
+
+
+def test_rows_of_a_stream_with_both_roles_are_available_by_their_past_columns(
+    tmp_path: Path,
+) -> None:
+    settings = make_settings()
+    settings["data"]["streams"]["plan"] |= {
+        "past": ["planned"], "future": ["shift"], "delay": "2h", "context_length": "6h",
+    }  # fmt: skip
+    plan = load(tmp_path, make_frames(), settings).windows("train")
+    window = plan.gather(torch.arange(3)).streams["plan"]
+    hours = window.available[0] / 3600
+    # Rows of hours -6 to -3 are known with their past columns, three hours after they began.
+    assert hours[:4].tolist() == [-3, -2, -1, 0]
+    assert bool((hours[4:] == -torch.inf).all())
+    assert window.observed[0, :, 0].tolist() == [True] * 4 + [False] * 8
+    assert bool(window.observed[0, :, 1].all())
