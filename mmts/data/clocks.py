@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -16,6 +17,11 @@ from mmts.errors import DataError, raise_all
 
 MAX_EVENTS = 512
 """Events of an irregular stream that a window holds at most when `context_length` is a duration."""
+
+_UNLIMITED = 2**62
+"""Span of a context that is given as a number of events."""
+
+logger = logging.getLogger(__name__)
 
 MAX_GRID_GROWTH = 10
 """Grid rows per row of a file above which a stream counts as irregular, not as one with gaps."""
@@ -163,11 +169,10 @@ def _build_stream_schema(
         future_steps = _future_steps(table.times, period, grid) if has_future else 0
     else:
         span = default_span if not isinstance(context, timedelta) else microseconds(context)
+        # How many there really are is learned from the train split, by `fit_event_counts`.
+        context_steps, future_steps = MAX_EVENTS, MAX_EVENTS if has_future else 0
         if isinstance(context, int):
-            context_steps, span = context, int(np.ptp(table.times)) + 1
-        else:
-            context_steps = min(_most_events(table, span), MAX_EVENTS)
-        future_steps = min(_most_events(table, grid.horizon), MAX_EVENTS) if has_future else 0
+            context_steps, span = context, _UNLIMITED
     return StreamSchema(
         columns=columns,
         time=stream.time,
@@ -189,13 +194,40 @@ def _future_steps(times: npt.NDArray[np.int64], period: int, grid: _Grid) -> int
     return -(-grid.horizon // period) + int(straddles)
 
 
-def _most_events(table: Table, span: int) -> int:
+def fit_event_counts(schema: DataSchema, tables: dict[str, Table], cut: int) -> DataSchema:
+    """Give windows of irregular streams as many places as the train split ever needs.
+
+    cut: end of the train split, int64 microseconds. Logs when `MAX_EVENTS` are too few.
+    """
+    streams = dict(schema.streams)
+    for name, stream in schema.streams.items():
+        if stream.is_regular or stream.is_static or stream.context_span == _UNLIMITED:
+            continue
+        most = _most_events(tables[name], stream.context_span, cut - stream.lag)
+        if most > MAX_EVENTS:
+            logger.warning(
+                "stream %r: up to %d events lie in its context; a window holds the last %d",
+                name,
+                most,
+                MAX_EVENTS,
+            )
+        changes = {"context_steps": min(most, MAX_EVENTS)}
+        if stream.has_future:
+            horizon = schema.horizon * schema.frequency
+            changes["future_steps"] = min(_most_events(tables[name], horizon, cut), MAX_EVENTS)
+        streams[name] = stream.model_copy(update=changes)
+    return schema.model_copy(update={"streams": streams})
+
+
+def _most_events(table: Table, span: int, cut: int) -> int:
+    """Return how many events lie within `span` at most, up to a moment; at least one."""
     assert table.times is not None
     most = 1
     for _, rows in iterate_items(table):
         times = table.times[rows]
+        times = times[times <= cut]
         before = np.searchsorted(times, times - span, side="right")
-        most = max(most, int((np.arange(1, len(times) + 1) - before).max()))
+        most = max(most, int((np.arange(1, len(times) + 1) - before).max(initial=1)))
     return most
 
 

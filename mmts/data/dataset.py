@@ -13,7 +13,7 @@ import numpy as np
 
 from mmts.config_base import format_duration
 from mmts.data.batch import WindowGatherer
-from mmts.data.clocks import build_schema, first_off_grid
+from mmts.data.clocks import build_schema, first_off_grid, fit_event_counts
 from mmts.data.config import DataConfig
 from mmts.data.scaling import StreamScaling, fit_scaling
 from mmts.data.schema import DataSchema, StreamSchema
@@ -86,6 +86,9 @@ def load_dataset(config: DataConfig) -> Dataset:
     raise_all(DataError, _faults_of_items(config, tables, schema))
     items = _list_items(target)
     split = resolve_split(config.split, target, schema.target)
+    notes = _describe_absences(tables, items)
+    tables = {name: _with_items(table, items) for name, table in tables.items()}
+    schema = fit_event_counts(schema, tables, split.validation)
     scaling = {
         name: fit_scaling(table, schema.streams[name], split.validation)
         for name, table in tables.items()
@@ -94,7 +97,6 @@ def load_dataset(config: DataConfig) -> Dataset:
         name: build_stream(table, schema.streams[name], scaling[name], items)
         for name, table in tables.items()
     }
-    notes = _describe_absences(streams, tables, items)
     for note in notes:
         logger.warning("%s", note)
     dataset = Dataset(schema, scaling, streams, items, split, notes)
@@ -160,6 +162,13 @@ def _without_items(table: Table, config: DataConfig) -> Table:
     return table.take(keep)
 
 
+def _with_items(table: Table, items: tuple[str, ...]) -> Table:
+    """Leave out items that have no target: nothing may be learned from them."""
+    if table.items is None:
+        return table
+    return table.take(np.isin(table.items.astype(str), items))
+
+
 def _faults_of_items(config: DataConfig, tables: dict[str, Table], schema: DataSchema) -> list[str]:
     problems = []
     target = tables[schema.target_stream]
@@ -209,16 +218,16 @@ def _faults_of_clock(
     ]
 
 
-def _describe_absences(
-    streams: dict[str, Stream], tables: dict[str, Table], items: tuple[str, ...]
-) -> tuple[str, ...]:
+def _describe_absences(tables: dict[str, Table], items: tuple[str, ...]) -> tuple[str, ...]:
     notes = []
-    for name, stream in streams.items():
-        absent = [items[place] for place in stream.absent_items]
+    for name, table in tables.items():
+        if table.items is None:
+            continue
+        present = set(table.items)
+        absent = [item for item in items if item not in present]
         if absent:
             notes.append(f"stream {name!r} has no row of item {_listing(absent)}: absent there")
-        known = tables[name].items
-        extra = sorted(set(known) - set(items)) if known is not None else []
+        extra = sorted(present - set(items))
         if extra:
             notes.append(f"stream {name!r} has item {_listing(extra)} without a target: left out")
     return tuple(notes)

@@ -41,10 +41,12 @@ class Split(Config):
 def resolve_split(config: SplitConfig, target: Table, schema: StreamSchema) -> Split:
     """Turn times, fractions and row counts into moments on the target stream's clock.
 
-    Fractions and counts are of the grid from the first to the last row of any item.
+    Fractions and counts are of the grid from the first to the last row of any item that holds a
+    target value: rows that only tell the future do not move a cut.
     Raises DataError when the cuts do not follow each other inside the data.
     """
-    starts = row_starts(target, schema)
+    targets = [target.columns[c.name] for c in schema.columns if c.role == "target"]
+    starts = row_starts(target, schema)[np.isfinite(targets).any(axis=0)]
     begin, last = int(starts.min()), int(starts.max())
     num_rows = (last - begin) // schema.period + 1
 

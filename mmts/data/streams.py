@@ -44,11 +44,6 @@ class Stream:
             },
         )
 
-    @property
-    def absent_items(self) -> list[int]:
-        """Places of the items of which this stream has no row."""
-        return torch.nonzero(self.begin == self.end).flatten().tolist()
-
 
 def empty_stream(schema: StreamSchema, num_items: int) -> Stream:
     """Return a stream that is absent for every item."""

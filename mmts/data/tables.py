@@ -361,6 +361,8 @@ def iterate_items(table: Table) -> Iterator[tuple[str | None, slice]]:
     if table.items is None:
         yield None, slice(0, len(table))
         return
+    if len(table) == 0:
+        return
     begins = np.flatnonzero(np.append(True, table.items[1:] != table.items[:-1]))
     for begin, end in zip(begins, np.append(begins[1:], len(table)), strict=True):
         yield str(table.items[begin]), slice(int(begin), int(end))

@@ -181,3 +181,45 @@ def test_rows_of_a_stream_with_both_roles_are_available_by_their_past_columns(
     assert bool((hours[4:] == -torch.inf).all())
     assert window.observed[0, :, 0].tolist() == [True] * 4 + [False] * 8
     assert bool(window.observed[0, :, 1].all())
+
+
+def test_nothing_is_learned_from_items_without_a_target(tmp_path: Path) -> None:
+    frames = make_frames()
+    plain = load(tmp_path / "a", frames, make_settings())
+    weather = frames["weather"]
+    mars = weather[weather["item"] == "north"].assign(item="mars", wind=1e6)
+    frames["weather"] = pd.concat([weather, mars])
+    found = load(tmp_path / "b", frames, make_settings())
+    assert found.scaling == plain.scaling
+    assert any("has item mars without a target: left out" in note for note in found.notes)
+
+
+def test_a_stream_of_other_items_only_is_absent_everywhere(tmp_path: Path) -> None:
+    frames = make_frames()
+    frames["weather"]["item"] += " of mars"
+    found = load(tmp_path, frames, make_settings())
+    assert any("no row of item north, south" in note for note in found.notes)
+    batch = found.windows("train").gather(torch.arange(20))
+    assert not batch.streams["weather"].observed.any()
+
+
+def test_rows_that_only_tell_the_future_move_no_cut(tmp_path: Path) -> None:
+    frames, settings = make_frames(), make_settings()
+    plain = load(tmp_path / "a", frames, settings).split
+    ahead = frames["load"].groupby("item").tail(72).copy()
+    ahead["time"] += pd.Timedelta("72h")
+    ahead["load"] = None
+    frames["load"] = pd.concat([frames["load"], ahead])
+    assert load(tmp_path / "b", frames, settings).split == plain
+
+
+def test_places_for_events_are_counted_in_the_train_split_alone(tmp_path: Path) -> None:
+    frames, settings = make_frames(), make_settings()
+    settings["data"]["streams"]["news"] |= {"stamp": "event", "context_length": "1d"}
+    early = START + pd.to_timedelta([1, 2, 3, 50, 51, 120], unit="h")
+    late = START + pd.to_timedelta(range(14 * 24, 14 * 24 + 20), unit="h")
+    counts = []
+    for name, times in {"a": early, "b": early.append(late)}.items():
+        frames["news"] = pd.DataFrame({"time": times, "mood": 1.0})
+        counts.append(load(tmp_path / name, frames, settings).schema.streams["news"].context_steps)
+    assert counts == [3, 3]
