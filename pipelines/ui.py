@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from mmts.tracking.store import TrackingStore
 
 HOST = "127.0.0.1"  # MLflow asks for no password: nobody else on the network may see it.
+# The pages for models; MLflow opens those for language models else.
+PAGE = "#/experiments?workflowType=machine_learning"
 START_LIMIT = 180.0
 STOP_LIMIT = 10.0
 
@@ -49,7 +51,7 @@ def ui(
     require_free(port)
     print(f"starting MLflow on {store.shown}, which takes some seconds ...", file=sys.stderr)
     with contextlib.suppress(KeyboardInterrupt), mlflow_server(store, port) as server:
-        print(f"http://{HOST}:{port}/#/experiments\nCtrl-C stops it.", flush=True)
+        print(f"http://{HOST}:{port}/{PAGE}\nCtrl-C stops it.", flush=True)
         server.wait()
         raise TrackingError("MLflow has ended by itself. Start it anew with `mmts ui`.")
 
