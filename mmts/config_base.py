@@ -33,7 +33,10 @@ def parse_duration(text: str) -> timedelta:
     """
     if not _DURATION.fullmatch(text):
         raise ValueError(f"{text!r} is not a duration")
-    return sum((float(n) * _UNITS[unit] for n, unit in _TERM.findall(text)), timedelta())
+    try:
+        return sum((float(n) * _UNITS[unit] for n, unit in _TERM.findall(text)), timedelta())
+    except OverflowError:
+        raise ValueError(f"{text!r} is not a duration that fits") from None
 
 
 def format_duration(duration: timedelta) -> str:
@@ -41,7 +44,7 @@ def format_duration(duration: timedelta) -> str:
     for unit, size in _UNITS.items():
         if duration and duration % size == timedelta():
             return f"{duration // size}{unit}"
-    return f"{duration.total_seconds():g}s"
+    return f"{duration.total_seconds():.6f}".rstrip("0").rstrip(".") + "s"
 
 
 def microseconds(duration: timedelta) -> int:

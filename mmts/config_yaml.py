@@ -30,11 +30,23 @@ _StrictLoader.add_implicit_resolver(
 )
 
 
+class _StrictDumper(yaml.SafeDumper):
+    """Quotes what the loader would take for something other than the word it is."""
+
+
+_StrictDumper.yaml_implicit_resolvers = _StrictLoader.yaml_implicit_resolvers
+
+
 def _construct_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: dict[Any, int] = {}
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
         line = key_node.start_mark.line + 1
+        if not isinstance(key, str | int | float | bool | None):
+            raise ConfigError(
+                f"{key_node.start_mark.name}, line {line}: a key must be a word. "
+                "Put quotes around a value that begins with a brace."
+            )
         if key in seen:
             raise ConfigError(
                 f"{key_node.start_mark.name}, line {line}: key {key!r} stands in line {seen[key]} "
@@ -70,7 +82,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def parse_yaml(text: str, name: str) -> Any:
     """Parse YAML text; `name` stands in messages. Raises ConfigError."""
-    loader = _StrictLoader(text)
+    try:
+        loader = _StrictLoader(text)
+    except yaml.reader.ReaderError as error:
+        raise ConfigError(f"{name}: not well-formed YAML: {error.reason}.") from None
     loader.name = name
     try:
         return loader.get_single_data()
@@ -86,7 +101,7 @@ def parse_yaml(text: str, name: str) -> Any:
 
 def write_yaml(settings: dict[str, Any]) -> str:
     """Write settings as YAML that reads back as they were."""
-    return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=100)
+    return yaml.dump(settings, Dumper=_StrictDumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def apply_override(settings: dict[str, Any], override: str) -> None:
@@ -119,7 +134,7 @@ def apply_override(settings: dict[str, Any], override: str) -> None:
 def _step_into_list(
     place: list[Any], key: str, where: str, override: str, value: Any, last: bool
 ) -> Any:
-    if not key.isdigit() or int(key) >= len(place):
+    if not key.isdecimal() or int(key) >= len(place):
         raise ConfigError(
             f"--set {override}: {where} does not exist; the list has places 0 to {len(place) - 1}."
         )

@@ -12,7 +12,7 @@ from mmts.checkpoint import CheckpointInfo, build_model, current_versions
 from mmts.config import ExperimentConfig
 from mmts.data.dataset import Dataset, fingerprint, load_dataset, stream_paths
 from mmts.data.splits import SPLITS
-from mmts.errors import OutputError
+from mmts.errors import ConfigError, OutputError
 from mmts.files import make_folder, write_whole
 from mmts.tracking.run import Status, TrackedRun, start_run
 
@@ -52,8 +52,11 @@ def train(config: ExperimentConfig, folder: Path, progress_bar: bool = False) ->
     holds something already.
     """
     began = time.monotonic()
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: is a file. Name a new folder for this run.")
     if folder.exists() and any(folder.iterdir()):
         raise OutputError(f"{folder}: holds files already. Name a new folder for this run.")
+    _require_device(config.training.accelerator)
     dataset = load_dataset(config.data)
     model = build_model(config, dataset.schema, dataset.scaling)
     for stream in model.schedule.idle_streams():
@@ -156,6 +159,17 @@ def train(config: ExperimentConfig, folder: Path, progress_bar: bool = False) ->
         best_loss=writer.best_loss,
         seconds=time.monotonic() - began,
     )
+
+
+def _require_device(accelerator: str) -> None:
+    import torch
+
+    found = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not found.get(accelerator, True):
+        raise ConfigError(
+            f"training.accelerator: there is no {accelerator} on this machine. "
+            "Take auto, which uses one where there is one."
+        )
 
 
 def _describe_run(config: ExperimentConfig, dataset: Dataset) -> str:

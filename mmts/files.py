@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmts.errors import OutputError
@@ -19,6 +20,15 @@ def require_folder(path: str | Path) -> None:
         raise OutputError(f"{path}: there is no folder {path.parent}. Make it, or name another.")
     if path.is_dir():
         raise OutputError(f"{path}: is a folder. Name a file in it.")
+
+
+def require_apart(inputs: Sequence[str | Path], outputs: Sequence[str | Path]) -> None:
+    """Make sure that no output would overwrite an input or another output; raises OutputError."""
+    taken = {Path(path).resolve() for path in inputs}
+    for path in outputs:
+        if Path(path).resolve() in taken:
+            raise OutputError(f"{path}: is read or written by this command already. Name another.")
+        taken.add(Path(path).resolve())
 
 
 def make_folder(path: str | Path) -> None:

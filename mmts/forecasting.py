@@ -15,6 +15,7 @@ import torch
 from mmts.checkpoint import CheckpointInfo, load_checkpoint
 from mmts.data.batch import WindowGatherer
 from mmts.data.dataset import load_streams, stream_paths
+from mmts.data.splits import moment_of
 from mmts.data.streams import Stream
 from mmts.data.tables import Source, format_times
 from mmts.data.windows import build_windows, latest_origins
@@ -104,28 +105,38 @@ class Forecaster:
     def _origins_at(
         self, origin: str | datetime, target: Stream, items: tuple[str, ...]
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Take one origin for all items that it is possible for; the others are told."""
         schema = self.info.data_schema
-        moment = _parse_origin(origin)
+        moment = _parse_origin(origin, schema.has_time_zone)
+        latest = dict(
+            zip(*(found.tolist() for found in latest_origins(target, schema)), strict=True)
+        )
         places, problems = [], []
         for place, item in enumerate(items):
-            first = int(target.first_time[place])
-            num_rows = int(target.end[place] - target.begin[place])
-            end = first + num_rows * schema.frequency
-            if (moment - first) % schema.frequency:
+            first, last = int(target.first_time[place]), latest.get(place)
+            if last is None:
+                problems.append(f"item {item!r} has no value to forecast from.")
+            elif (moment - first) % schema.frequency:
                 below = moment - (moment - first) % schema.frequency
-                near = format_times(np.array([below, below + schema.frequency]), False)
+                near = format_times(
+                    np.array([below, below + schema.frequency]), schema.has_time_zone
+                )
                 problems.append(
                     f"origin {origin} does not stand on the grid of item {item!r}. "
                     f"Take {near[0]} or {near[1]}."
                 )
-            elif not first < moment <= end:
-                span = format_times(np.array([first, end]), schema.has_time_zone)
+            elif not first < moment <= last:
+                span = format_times(np.array([first, last]), schema.has_time_zone)
                 problems.append(
                     f"origin {origin} lies outside what is known of item {item!r}, "
                     f"{span[0]} to {span[1]}."
                 )
-            places.append(place)
-        raise_all(DataError, problems)
+            else:
+                places.append(place)
+        if not places:
+            raise_all(DataError, problems)
+        for problem in problems:
+            logger.warning("no forecast: %s", problem)
         return torch.tensor(places), torch.full((len(places),), moment)
 
     def _warn_of_unknown_future(self, gatherer: WindowGatherer) -> None:
@@ -203,10 +214,9 @@ def choose_sources(forecaster: Forecaster, changes: Sequence[str]) -> dict[str, 
     return sources
 
 
-def _parse_origin(origin: str | datetime) -> int:
-    moment = pd.to_datetime(origin, errors="coerce")
-    if pd.isna(moment):
-        raise DataError(f"origin {origin!r} is no time. Write it as 2013-10-01T14:00.")
-    if moment.tzinfo is not None:
-        moment = moment.tz_convert("UTC").tz_localize(None)
-    return int(moment.to_datetime64().astype("datetime64[us]").astype(np.int64))
+def _parse_origin(origin: str | datetime, has_time_zone: bool) -> int:
+    try:
+        moment = datetime.fromisoformat(origin) if isinstance(origin, str) else origin
+    except ValueError:
+        raise DataError(f"origin {origin!r} is no time. Write it as 2013-10-01T14:00.") from None
+    return moment_of(moment, has_time_zone, f"origin {origin}")

@@ -114,7 +114,7 @@ class MultimodalForecaster(nn.Module):
                         time_unit,
                     )
                 encoder.keep(depth, with_norm=Node(stream, OUT) in self.schedule.nodes)
-                self.encoders[stream] = encoder
+                self.encoders[module_key(stream)] = encoder
 
         def spec(node: Node) -> NodeSpec:
             dims = config.encoders[node.stream].node_dims()
@@ -145,7 +145,7 @@ class MultimodalForecaster(nn.Module):
                 horizon=schema.horizon,
                 dim=head.dim,
                 past={module_key(str(node)): spec(node) for node in self.past_reads},
-                future={name: spec(Node(name, OUT)) for name in self.future_streams},
+                future={module_key(name): spec(Node(name, OUT)) for name in self.future_streams},
                 num_heads=head.num_heads,
                 dropout=head.dropout,
                 time_unit=time_unit,
@@ -175,7 +175,7 @@ class MultimodalForecaster(nn.Module):
         values = self._run(streams, observer)
         decoded = self.decoder(
             past={module_key(str(node)): values[node] for node in self.past_reads},
-            future={name: values[Node(name, OUT)] for name in self.future_streams},
+            future={module_key(name): values[Node(name, OUT)] for name in self.future_streams},
         )
         return scale.restore(self.head(decoded))
 
@@ -205,7 +205,7 @@ class MultimodalForecaster(nn.Module):
     ) -> dict[Node, Tokens]:
         values: dict[Node, Tokens] = {}
         for node in self.schedule.nodes:
-            encoder = self.encoders[node.stream]
+            encoder = self.encoders[module_key(node.stream)]
             assert isinstance(encoder, Encoder)
             before = self.before[node]
             base = encoder.embed(streams[node.stream]) if before is None else values[before]
@@ -252,5 +252,5 @@ class MultimodalForecaster(nn.Module):
 
 
 def module_key(name: str) -> str:
-    """Return a name as PyTorch takes it: without dots."""
-    return name.replace(".", ":")
+    """Return a name as PyTorch takes it: without dots, and none of a module's own words."""
+    return f"[{name.replace('.', ':')}]"

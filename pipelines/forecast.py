@@ -29,7 +29,7 @@ def forecast(
     plot: Annotated[Path | None, typer.Option(help="PNG file to draw the forecast in.")] = None,
 ) -> None:
     """Forecast every item from what was known at the origin."""
-    from mmts.files import require_folder, write_whole
+    from mmts.files import require_apart, require_folder, write_whole
     from mmts.forecasting import Forecaster, choose_sources
 
     for file in (output, plot):
@@ -37,6 +37,7 @@ def forecast(
             require_folder(file)
     forecaster = Forecaster.from_checkpoint(checkpoint)
     sources = choose_sources(forecaster, data or ())
+    require_apart([checkpoint, *map(str, sources.values())], [output, *([plot] if plot else [])])
     table = forecaster.predict(sources, origin)
     write_whole(output, table.to_csv(index=False))
     items = table["item_id"].nunique()

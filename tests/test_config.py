@@ -142,6 +142,8 @@ def test_a_faulty_set_is_refused(tmp_path: Path, override: str, words: str) -> N
         ("name: a\nname: b\n", "line 2: key 'name' stands in line 1 already"),
         ("name: [", "not well-formed YAML"),
         ("- 1\n", "holds no settings"),
+        ("name: a\x00b\n", "not well-formed YAML"),
+        ("data: {root: {{ folder }}}\n", "a key must be a word"),
         ("name: !!python/object/apply:os.system [ls]\n", "not well-formed YAML"),
     ],
 )
@@ -177,12 +179,20 @@ def test_the_json_schema_knows_every_key() -> None:
         assert key in text
 
 
-@given(st.integers(1, 10**9).map(lambda seconds: timedelta(seconds=seconds)))
+def test_words_that_look_like_numbers_are_written_back_as_words(tmp_path: Path) -> None:
+    overrides = ("data.streams.load.missing_values=['1e5', 'true', '1_0']",)
+    config = load_config(write_config(tmp_path, make_settings()), overrides)
+    again = tmp_path / "again.yaml"
+    again.write_text(config.to_yaml())
+    assert load_config(again) == config
+
+
+@given(st.integers(1, 10**15).map(lambda n: timedelta(microseconds=n)))
 def test_durations_read_back_as_themselves(duration: timedelta) -> None:
     assert parse_duration(format_duration(duration)) == duration
 
 
-@pytest.mark.parametrize("text", ["", "7", "d", "-1h", "1 month", "1h-"])
+@pytest.mark.parametrize("text", ["", "7", "d", "-1h", "1 month", "1h-", "99999999999d"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)

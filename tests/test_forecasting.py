@@ -85,6 +85,8 @@ def test_a_future_that_ends_early_is_told(
         ("2024-01-05T07:30", "Take 2024-01-05 07:00:00 or 2024-01-05 08:00:00"),
         ("2025-01-01", "lies outside what is known of item 'north'"),
         ("2023-01-01", "lies outside"),
+        ("01/02/2024", "is no time"),
+        ("2024-01-05T07:00+05:00", "states a UTC offset, and the data do not"),
     ],
 )
 def test_an_impossible_origin_is_refused(forecaster: Forecaster, origin: str, words: str) -> None:
@@ -141,3 +143,25 @@ def test_sources_are_changed_and_left_out_by_name(forecaster: Forecaster) -> Non
         choose_sources(forecaster, ["weather", "wether=x.csv"])
     assert "write it as stream=file.csv" in str(caught.value)
     assert "did you mean 'weather'?" in str(caught.value)
+
+
+def test_an_origin_possible_for_some_items_is_forecast_for_those(
+    forecaster: Forecaster, caplog: pytest.LogCaptureFixture
+) -> None:
+    frames = make_frames()
+    load = frames["load"]
+    frames["load"] = load[(load["item"] == "north") | (load["time"] < END - pd.Timedelta("5D"))]
+    with caplog.at_level(logging.WARNING, "mmts"):
+        forecast = forecaster.predict(frames, str(END - pd.Timedelta("1D")))
+    assert forecast["item_id"].unique().tolist() == ["north"]
+    assert "no forecast: origin" in caplog.text
+
+
+def test_items_that_another_stream_does_not_know_are_told(
+    forecaster: Forecaster, caplog: pytest.LogCaptureFixture
+) -> None:
+    frames = make_frames()
+    frames["weather"]["item"] = frames["weather"]["item"].str.upper()
+    with caplog.at_level(logging.WARNING, "mmts"):
+        forecaster.predict(frames)
+    assert "stream 'weather' has no row of item north, south" in caplog.text

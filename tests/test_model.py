@@ -161,16 +161,16 @@ def test_strengths_are_zero_at_first_and_show_every_edge(
 
 def test_streams_without_a_path_to_the_head_are_not_built(folder: Path, dataset: Dataset) -> None:
     model = build(folder, dataset, interactions=[EVERY_EDGE[3]])
-    assert set(model.encoders) == {"load", "weather", "plan"}
+    assert set(model.encoders) == {"[load]", "[weather]", "[plan]"}
     assert model.schedule.idle_streams() == ["news", "site"]
-    assert len(model.encoders["weather"].layers) == 1
+    assert len(model.encoders["[weather]"].layers) == 1
 
 
 def test_the_head_may_read_any_node(folder: Path, dataset: Dataset, batch: Batch) -> None:
     head = {"kind": "point", "dim": 16, "reads": ["weather.1", "site.out"]}
     model = build(folder, dataset, interactions=[], head=head)
     assert model(batch).shape == (len(batch), 6, 1, 1)
-    assert set(model.encoders) == {"load", "plan", "weather", "site"}
+    assert set(model.encoders) == {"[load]", "[plan]", "[weather]", "[site]"}
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
@@ -233,3 +233,19 @@ def test_gradients_stay_finite_in_bf16_and_with_everything_absent(
             ).backward()
             grads = [p.grad for p in model.parameters() if p.grad is not None]
             assert all(torch.isfinite(grad).all() for grad in grads)
+
+
+@pytest.mark.parametrize("name", ["values", "items", "type", "train", "forward"])
+def test_streams_and_edges_may_have_any_name(tmp_path: Path, name: str) -> None:
+    settings = make_settings()
+    for part in (settings["data"]["streams"], settings["model"]["encoders"]):
+        part[name] = part.pop("weather")
+    settings["model"]["interactions"] = [
+        {"kind": "attention", "from": f"{name}.1", "to": "load.2", "name": name}
+    ]
+    settings["model"]["head"]["reads"] = [f"{name}.out"]
+    write_world(tmp_path)
+    config = load_config(write_config(tmp_path, settings))
+    dataset = load_dataset(config.data)
+    model = build_model(config, dataset.schema, dataset.scaling)
+    assert torch.isfinite(model(dataset.windows("train").gather(torch.arange(3)))).all()

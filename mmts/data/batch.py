@@ -169,7 +169,9 @@ def _future_availability(
     inside_horizon = start < horizon
     if schema.known_ahead is None:
         return torch.full(start.shape, -torch.inf, device=start.device), inside_horizon
-    available = start - schema.known_ahead
+    # Counted from the stamp, which may stand at the end of the period.
+    stamp = start + (schema.cover if schema.stamp == "end" else 0)
+    available = stamp - schema.known_ahead
     return _seconds(available), inside_horizon & (available <= 0)
 
 

@@ -73,6 +73,8 @@ def build_schema(
     for name, table in tables.items():
         stream = config.streams[name]
         periods[name] = 0 if table.times is None else _period_of(table, stream)
+        if table.times is not None and stream.frequency is None and stream.stamp != "event":
+            problems += _faults_of_period(table, name, stream, periods[name])
         if stream.frequency is not None and table.times is not None:
             row = first_off_grid(table, periods[name])
             if row is not None:
@@ -104,7 +106,7 @@ def build_schema(
         default_span = _span_of(target_context, frequency)
     assert target_table.times is not None
     # Whether stamps mark the start or the end of a period, they stand on the same grid.
-    grid = _Grid(frequency, horizon_span, int(target_table.times[0]))
+    grid = _Grid(frequency, horizon_span, target_table.times)
     streams = {
         name: _build_stream_schema(
             config.streams[name], table, columns[name], periods[name], default_span, grid
@@ -121,11 +123,11 @@ def build_schema(
 
 
 class _Grid(NamedTuple):
-    """The grid of origins and forecast steps, in microseconds; begin: any of its places."""
+    """The grid of origins and forecast steps, in microseconds; times: of the target's rows."""
 
     frequency: int
     horizon: int
-    begin: int
+    times: npt.NDArray[np.int64]
 
 
 def _period_of(table: Table, stream: StreamConfig) -> int:
@@ -134,6 +136,37 @@ def _period_of(table: Table, stream: StreamConfig) -> int:
     if stream.frequency is not None:
         return microseconds(stream.frequency)
     return detect_period(table)
+
+
+def _faults_of_period(table: Table, name: str, stream: StreamConfig, period: int) -> list[str]:
+    """Say why a period that was found, or not found, cannot be what the rows cover."""
+    if period == 0 and stream.stamp == "start" and len(table) > 1:
+        # A row stamped at its start is known when its period ends; without one nobody knows when.
+        return [
+            f"{table.source}, column {stream.time!r}: the rows stand on no regular grid, so that "
+            f"nobody can say when their periods end. For events set data.streams.{name}.stamp: "
+            "event (known at once) or end; else state the frequency to see the first row that is "
+            "off."
+        ]
+    other = item_with_other_period(table, period)
+    if period and other is not None:
+        item, found = other
+        return [
+            f"{table.source}, column {stream.time!r}: item {item!r} has a row every "
+            f"{_words(found)}, others every {_words(period)}. Give it a stream of its own, or "
+            f"state data.streams.{name}.frequency if the others are gaps."
+        ]
+    return []
+
+
+def item_with_other_period(table: Table, period: int) -> tuple[str | None, int] | None:
+    """Return the first item whose most frequent step is another one, and that step."""
+    assert table.times is not None
+    for item, rows in iterate_items(table):
+        distinct, counts = np.unique(np.diff(table.times[rows]), return_counts=True)
+        if len(distinct) and counts.max() > 1 and distinct[counts.argmax()] != period:
+            return item, int(distinct[counts.argmax()])
+    return None
 
 
 def _grid_of(config: DataConfig, name: str, period: int, table: Table) -> int:
@@ -190,7 +223,8 @@ def _build_stream_schema(
 
 def _future_steps(times: npt.NDArray[np.int64], period: int, grid: _Grid) -> int:
     """Count the rows that touch the horizon: one more where a row may straddle the origin."""
-    straddles = grid.frequency % period != 0 or ((times - grid.begin) % period != 0).any()
+    phases = np.concatenate([times, grid.times]) - grid.times[0]
+    straddles = grid.frequency % period != 0 or (phases % period != 0).any()
     return -(-grid.horizon // period) + int(straddles)
 
 

@@ -96,6 +96,8 @@ class StreamConfig(Config):
             problems.append("'time' is missing: name the column that holds the timestamps")
         if self.known_ahead is not None and not self.future:
             problems.append("'known_ahead' speaks of future columns, and none is listed")
+        if self.stamp == "event" and self.target:
+            problems.append("a target stands on a grid and can be no event; stamp its start or end")
         if self.stamp == "event" and self.frequency is not None:
             problems.append("events stand on no grid; take out 'frequency', or 'stamp: event'")
         if set(self.category) & set(self.target):

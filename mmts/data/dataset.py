@@ -13,7 +13,12 @@ import numpy as np
 
 from mmts.config_base import format_duration
 from mmts.data.batch import WindowGatherer
-from mmts.data.clocks import build_schema, first_off_grid, fit_event_counts
+from mmts.data.clocks import (
+    build_schema,
+    first_off_grid,
+    fit_event_counts,
+    item_with_other_period,
+)
 from mmts.data.config import DataConfig
 from mmts.data.scaling import StreamScaling, fit_scaling
 from mmts.data.schema import DataSchema, StreamSchema
@@ -134,6 +139,8 @@ def load_streams(
             "what a forecast goes on from."
         )
     items = _list_items(tables[schema.target_stream])
+    for note in _describe_absences(tables, items):
+        logger.warning("%s", note)
     return {
         name: build_stream(tables[name], stream, scaling[name], items)
         if name in tables
@@ -159,6 +166,8 @@ def _without_items(table: Table, config: DataConfig) -> Table:
     if table.items is None or not config.exclude_items:
         return table
     keep = ~np.isin(table.items.astype(str), config.exclude_items)
+    if not keep.any():
+        raise DataError(f"{table.source}: data.exclude_items leaves no item. Keep some.")
     return table.take(keep)
 
 
@@ -207,8 +216,18 @@ def _faults_of_clock(
             f"{table.source}, column {schema.time!r}: the model was trained on times that {had}. "
             "Write them the same way."
         ]
-    row = first_off_grid(table, schema.period) if schema.is_regular else None
+    if not schema.is_regular:
+        return []
+    row = first_off_grid(table, schema.period)
     if row is None:
+        other = item_with_other_period(table, schema.period)
+        if other is not None:
+            logger.warning(
+                "%s: rows mostly every %s, in training every %s: the places between are missing",
+                table.source,
+                format_duration(timedelta(microseconds=other[1])),
+                format_duration(timedelta(microseconds=schema.period)),
+            )
         return []
     stamp = format_times(table.times[row : row + 1], has_time_zone)[0]
     period = format_duration(timedelta(microseconds=schema.period))

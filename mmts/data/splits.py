@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
@@ -38,6 +38,20 @@ class Split(Config):
             yield name, first, last
 
 
+def moment_of(time: datetime, has_time_zone: bool, where: str) -> int:
+    """Return a time that the user gave in microseconds; without an offset it is UTC.
+
+    Raises DataError when it states an offset and the data do not: nobody can tell what that means.
+    """
+    if time.tzinfo is not None and not has_time_zone:
+        raise DataError(f"{where} states a UTC offset, and the data do not. Leave it out.")
+    try:
+        utc = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except OverflowError:
+        raise DataError(f"{where} lies outside of all calendars. Correct it.") from None
+    return (utc - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
 def resolve_split(config: SplitConfig, target: Table, schema: StreamSchema) -> Split:
     """Turn times, fractions and row counts into moments on the target stream's clock.
 
@@ -52,8 +66,7 @@ def resolve_split(config: SplitConfig, target: Table, schema: StreamSchema) -> S
 
     def moment(cut: datetime | float | int) -> int:
         if isinstance(cut, datetime):
-            utc = cut.replace(tzinfo=UTC) if cut.tzinfo is None else cut.astimezone(UTC)
-            return int(utc.timestamp()) * 1_000_000 + utc.microsecond
+            return moment_of(cut, target.has_time_zone, f"data.split: {cut.isoformat()}")
         rows = cut if isinstance(cut, int) else int(num_rows * cut)
         return begin + rows * schema.period
 

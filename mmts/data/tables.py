@@ -8,6 +8,8 @@ being row 1.
 from __future__ import annotations
 
 import logging
+import lzma
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +26,8 @@ from mmts.errors import DataError, nearest, raise_all
 Source = str | Path | pd.DataFrame
 """Where a stream's rows come from."""
 
-_HAS_OFFSET = r"(?:Z|[+-]\d{2}:?\d{2})$"
+_HAS_OFFSET = r"\d:?\d{2}(?:\.\d+)?\s*(?:Z|[+-]\d{2}(?::?\d{2})?)$"
+_FLAGS = {"true": "1", "false": "0"}
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +73,10 @@ def choose_columns(source: Source, stream: StreamConfig) -> tuple[ColumnSchema, 
         header = list(_read_frame(source, num_rows=0).columns)
         roles = {c: "past" for c in header if c not in (stream.time, stream.item)}
     roles |= {column: "past" for column in stream.category if column not in roles}
+    if not roles:
+        raise DataError(
+            f"{_name_of(source)}: no column besides time and item. Add one with values."
+        )
     return tuple(
         ColumnSchema(name=name, role=role, type="category" if name in stream.category else "number")
         for name, role in roles.items()
@@ -112,7 +119,10 @@ def read_table(source: Source, stream: StreamConfig, columns: tuple[ColumnSchema
 def format_times(times: npt.NDArray[np.int64], has_time_zone: bool) -> npt.NDArray[np.object_]:
     """Write times as ISO 8601, with `Z` when the streams state a time zone."""
     stamps = pd.DatetimeIndex(np.asarray(times, dtype="datetime64[us]"))
-    plain = stamps.strftime("%Y-%m-%dT%H:%M:%S" if has_time_zone else "%Y-%m-%d %H:%M:%S")
+    pattern = "%Y-%m-%dT%H:%M:%S" if has_time_zone else "%Y-%m-%d %H:%M:%S"
+    if (stamps.microsecond != 0).any():
+        pattern += ".%f"
+    plain = stamps.strftime(pattern)
     return (plain + "Z" if has_time_zone else plain).to_numpy(dtype=object)
 
 
@@ -154,12 +164,31 @@ def _read_frame(
         raise DataError(
             f"{path}: byte {error.start} is not UTF-8. Save the file as UTF-8."
         ) from None
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, lzma.LZMAError) as error:
+        raise DataError(f"{path}: cannot be read: {error}.") from None
     if not isinstance(frame.index, pd.RangeIndex):
         # pandas takes surplus cells at the front for an index, which shifts all columns.
         raise DataError(
             f"{path}: not a well-formed CSV table: rows have more cells than the header has names."
         )
+    _require_unique_names(path)
     return frame
+
+
+def _require_unique_names(path: Path) -> None:
+    # pandas renames a repeated name in silence.
+    header = pd.read_csv(
+        path, header=None, nrows=1, dtype=str, keep_default_na=False, encoding="utf-8-sig"
+    )
+    names = header.iloc[0].tolist()
+    raise_all(
+        DataError,
+        (
+            f"{path}: {names.count(name)} columns are named {name!r}. Give each its own name."
+            for name in dict.fromkeys(names)
+            if names.count(name) > 1
+        ),
+    )
 
 
 def _require_columns(
@@ -273,6 +302,8 @@ def _read_numbers(
         words = {str(m) for m in stream.missing_values}
         text = column.astype("string").str.strip()
         missing = (text.isna() | text.isin(words) | (text == "")).fillna(True).to_numpy(dtype=bool)
+        # As pandas itself reads a column of flags without a gap.
+        text = text.str.lower().replace(_FLAGS) if text.str.lower().isin(_FLAGS).any() else text
         values = pd.to_numeric(text, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
         numbers = [float(m) for m in stream.missing_values if _is_number(m)]
         missing |= np.isin(values, numbers)

@@ -91,7 +91,9 @@ def list_origins(target: Stream, schema: DataSchema, begin: int, end: int) -> tu
     for item, (first_row, end_row) in enumerate(
         zip(target.begin.tolist(), target.end.tolist(), strict=True)
     ):
-        rows = torch.arange(first_row + target.schema.context_steps, end_row - schema.horizon + 1)
+        first_origin = first_row + target.schema.context_steps
+        # An item may be too short for any window.
+        rows = torch.arange(first_origin, max(first_origin, end_row - schema.horizon + 1))
         times = target.first_time[item] + (rows - first_row) * period
         usable = (times >= begin) & (times + schema.horizon * period <= end)
         usable &= count[rows + schema.horizon] > count[rows]

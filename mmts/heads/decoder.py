@@ -82,8 +82,10 @@ def cover_steps(start: Tensor, end: Tensor, grid: TokenGrid) -> Tensor:
 
     start, end: (batch, horizon) seconds. Rows sum to one, or to zero where no token overlaps.
     """
-    overlaps = (grid.start[:, None, :] < end[:, :, None]) & (
-        grid.end[:, None, :] > start[:, :, None]
+    # An event has no length: it belongs to the step in which it begins.
+    reaches = (grid.end[:, None, :] > start[:, :, None]) | (
+        grid.start[:, None, :] >= start[:, :, None]
     )
+    overlaps = (grid.start[:, None, :] < end[:, :, None]) & reaches
     overlaps = overlaps & grid.observed[:, None, :]
     return overlaps.float() / overlaps.sum(dim=-1, keepdim=True).clamp(min=1)

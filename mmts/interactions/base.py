@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from mmts.config_base import Config
 from mmts.tokens import Tokens
 
-NodeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*\.(\d+|out)$")]
+NodeName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*\.(0|[1-9][0-9]*|out)$")
+]
 """A place in the model: stream and layer, such as `weather.2` or `weather.out`."""
 
 
@@ -39,7 +41,7 @@ class InteractionSettings(Config):
     )
     causal: bool = Field(
         True,
-        description="Whether tokens see only what was available at their own time.",
+        description="Whether a token takes over this edge only what was available at its own time.",
     )
     dropout: float = Field(
         0.0, ge=0, lt=1, description="Share of training windows for which the edge is cut."

@@ -116,12 +116,14 @@ def test_cuts_are_times_fractions_or_counts_of_rows(tmp_path: Path) -> None:
 
 
 def test_cuts_with_an_offset_are_moments_in_utc(tmp_path: Path) -> None:
-    settings = make_settings()
-    splits = []
-    for cut in ("2024-01-09T00:00:00", "2024-01-09T02:00:00+02:00"):
-        settings["data"]["split"] = {"validation": cut, "test": "2024-01-13"}
-        splits.append(load(tmp_path, make_frames(), settings).split)
-    assert splits[0] == splits[1]
+    settings, frames = make_settings(), make_frames()
+    settings["data"]["split"] = {"validation": "2024-01-09T02:00:00+02:00", "test": "2024-01-13"}
+    with pytest.raises(DataError, match="states a UTC offset, and the data do not"):
+        load(tmp_path / "naive", frames, settings)
+    for name in ("load", "weather", "plan", "news"):
+        frames[name]["time"] = frames[name]["time"].dt.tz_localize("UTC")
+    split = load(tmp_path / "aware", frames, settings).split
+    assert pd.Timestamp(split.validation, unit="us") == pd.Timestamp("2024-01-09")
 
 
 def test_excluded_items_are_neither_trained_nor_forecast(tmp_path: Path) -> None:
@@ -223,3 +225,46 @@ def test_places_for_events_are_counted_in_the_train_split_alone(tmp_path: Path) 
         frames["news"] = pd.DataFrame({"time": times, "mood": 1.0})
         counts.append(load(tmp_path / name, frames, settings).schema.streams["news"].context_steps)
     assert counts == [3, 3]
+
+
+def test_known_ahead_counts_from_the_stamp(tmp_path: Path) -> None:
+    settings = make_settings()
+    settings["data"]["streams"]["plan"] |= {"stamp": "end", "known_ahead": "3h"}
+    window = load(tmp_path, make_frames(), settings).windows("train").gather(torch.arange(3))
+    plan = window.streams["plan"]
+    # The row of hour 2 to 3 is stamped 3 and known three hours before that: at the origin.
+    ahead = plan.start[0] >= 0
+    known = plan.observed[0, ahead].any(-1)
+    assert known.tolist() == [True, True, True, False, False, False]
+
+
+def test_a_stream_whose_periods_nobody_knows_is_refused(tmp_path: Path) -> None:
+    frames = make_frames()
+    frames["weather"].loc[9, "time"] += pd.Timedelta("7min")
+    with pytest.raises(DataError, match=r"nobody can say when their periods end.*stamp: event"):
+        load(tmp_path, frames, make_settings())
+
+
+def test_an_item_of_another_rate_is_refused(tmp_path: Path) -> None:
+    frames = make_frames()
+    weather = frames["weather"]
+    slow = (weather["item"] == "south") & (weather["time"].dt.hour % 12 != 0)
+    frames["weather"] = weather[~slow]
+    with pytest.raises(DataError, match="item 'south' has a row every 12h, others every 3h"):
+        load(tmp_path, frames, make_settings())
+
+
+def test_items_too_short_for_a_window_stop_nobody(tmp_path: Path) -> None:
+    frames = make_frames()
+    new = frames["load"].head(20).assign(item="new")
+    frames["load"] = pd.concat([frames["load"], new])
+    found = load(tmp_path, frames, make_settings())
+    assert "new" in found.items
+    assert len(found.windows("train"))
+
+
+def test_everything_too_short_for_a_window_is_told(tmp_path: Path) -> None:
+    settings = make_settings()
+    settings["data"]["horizon"] = 1000
+    with pytest.raises(DataError, match="no window of the train split"):
+        load(tmp_path, make_frames(), settings)

@@ -90,6 +90,8 @@ def test_a_data_frame_reads_as_its_csv_does(tmp_path: Path) -> None:
         ("time,a\n2024-01-01,1\n2024-01-01,2\n", ["rows 2 and 3", "duplicates"]),
         ("time,a\n2024-01-01T00:00Z,1\n2024-01-02T00:00,2\n", ["row 3", "UTC offset"]),
         ("time,a\n2024-01-01,1,2,3\n", ["not a well-formed CSV"]),
+        ("time,a,a\n2024-01-01,1,2\n", ["2 columns are named 'a'"]),
+        ("time\n2024-01-01\n", ["no column besides time and item"]),
     ],
 )
 def test_a_faulty_file_is_refused_in_words(tmp_path: Path, text: str, words: list[str]) -> None:
@@ -110,3 +112,34 @@ def test_a_missing_file_names_the_nearest_one(tmp_path: Path) -> None:
     stream = StreamConfig(path="wether.csv", time="time")
     with pytest.raises(DataError, match=r"did you mean 'weather\.csv'"):
         choose_columns(tmp_path / "wether.csv", stream)
+
+
+@pytest.mark.parametrize("offset", ["+02", "+0200", "+02:00"])
+def test_offsets_of_every_form_are_read(tmp_path: Path, offset: str) -> None:
+    table = read(tmp_path, f"time,a\n2024-01-01 10:00:00{offset},1\n")
+    assert table.has_time_zone
+    assert list(format_times(table.times, True)) == ["2024-01-01T08:00:00Z"]
+
+
+def test_a_date_alone_has_no_offset(tmp_path: Path) -> None:
+    assert not read(tmp_path, "time,a\n2024-01-02,1\n").has_time_zone
+
+
+def test_flags_with_a_gap_read_as_flags_without(tmp_path: Path) -> None:
+    table = read(tmp_path, "time,a\n2024-01-01,True\n2024-01-02,\n2024-01-03,False\n")
+    np.testing.assert_array_equal(table.columns["a"], [1, np.nan, 0])
+
+
+def test_fractions_of_a_second_are_written() -> None:
+    times = np.array([0, 100_000], dtype=np.int64)
+    assert list(format_times(times, False)) == [
+        "1970-01-01 00:00:00.000000", "1970-01-01 00:00:00.100000"
+    ]  # fmt: skip
+
+
+def test_a_broken_archive_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "stream.csv.gz"
+    path.write_bytes(b"no gzip")
+    stream = StreamConfig(path=str(path), time="time")
+    with pytest.raises(DataError, match="cannot be read"):
+        choose_columns(path, stream)

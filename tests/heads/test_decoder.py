@@ -32,6 +32,13 @@ def test_each_step_reads_the_future_tokens_that_cover_it() -> None:
     assert fine[1].tolist() == [0, 0, 0.5, 0.5, 0, 0, 0, 0]
 
 
+def test_an_event_belongs_to_the_step_in_which_it_begins() -> None:
+    instants = make_tokens(0, 1, 4, 3)
+    grid = instants.grid
+    events = TokenGrid(grid.start, grid.start, grid.available, grid.observed)
+    assert torch.equal(weights(Tokens(instants.values, events)), torch.eye(HORIZON))
+
+
 def test_a_step_beyond_what_is_known_reads_nothing() -> None:
     short = weights(make_tokens(-2, 1, 4, 3))
     assert not short[2:].any()

@@ -163,5 +163,11 @@ def test_forecast_refuses_a_place_that_cannot_be_written_before_any_work(
     assert_refused(done, "there is no folder")
 
 
+def test_forecast_never_overwrites_what_it_reads(mmts: Command, trained: Path) -> None:
+    before = trained.read_bytes()
+    assert_refused(mmts("forecast", trained, "--output", trained), "read or written by this")
+    assert trained.read_bytes() == before
+
+
 def test_a_missing_config_is_told(mmts: Command, tmp_path: Path) -> None:
     assert_refused(mmts("train", tmp_path / "nothing.yaml"), "nothing.yaml: no such file")
