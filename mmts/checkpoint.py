@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 from importlib.metadata import version
 from pathlib import Path
+from typing import Self
 
 import torch
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -45,6 +46,20 @@ class CheckpointInfo(Config):
     run_id: str | None = None
     epoch: int
     validation_loss: float
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        """Make sure that config, schema and scaling speak of the same streams and columns."""
+        streams = self.data_schema.streams
+        if not set(self.config.data.streams) == set(streams) == set(self.scaling):
+            raise ValueError("config, schema and scaling name different streams")
+        if self.data_schema.target_stream not in streams or not self.data_schema.target_columns:
+            raise ValueError("the target is in no stream")
+        for name, stream in streams.items():
+            scaled = {*self.scaling[name].numbers, *self.scaling[name].vocabularies}
+            if scaled != {column.name for column in stream.columns}:
+                raise ValueError(f"columns of stream {name} and their scaling differ")
+        return self
 
     def build_model(self) -> MultimodalForecaster:
         """Build the model with the weights that it had before training."""

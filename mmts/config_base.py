@@ -23,7 +23,9 @@ _DURATION = re.compile(r"(\s*\d+(?:\.\d+)?\s*(w|d|h|min|s)\s*)+")
 class Config(BaseModel):
     """A frozen group of settings; an unknown key is an error, not an extra."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False
+    )
 
 
 def parse_duration(text: str) -> timedelta:

@@ -115,7 +115,16 @@ def test_another_format_version_is_named(trained: Path, tmp_path: Path) -> None:
 def test_damaged_descriptions_are_refused(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="the description of the model is damaged"):
         load_checkpoint(rewrite(trained, tmp_path / "a.mmts", scaling=3))
-    config = metadata_of(trained)["config"]
+    metadata = metadata_of(trained)
+    scaling = {**metadata["scaling"]}
+    del scaling["weather"]
+    with pytest.raises(CheckpointError, match="name different streams"):
+        load_checkpoint(rewrite(trained, tmp_path / "c.mmts", scaling=scaling))
+    for key, value in {"horizon": -1, "frequency": 0, "target_stream": "moon"}.items():
+        schema = {**metadata["data_schema"], key: value}
+        with pytest.raises(CheckpointError, match="the description of the model is damaged"):
+            load_checkpoint(rewrite(trained, tmp_path / f"{key}.mmts", data_schema=schema))
+    config = metadata["config"]
     model = {**config["model"], "interactions": [{"kind": "residual", "from": "x.0", "to": "y.1"}]}
     with pytest.raises(CheckpointError, match="the model cannot be built"):
         load_checkpoint(rewrite(trained, tmp_path / "b.mmts", config={**config, "model": model}))

@@ -6,6 +6,7 @@ import logging
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from mmts.config_base import Config
 from mmts.data.clocks import row_starts
@@ -22,7 +23,7 @@ class ColumnScaling(Config):
     """How one number column is standardised: (value - mean) / scale."""
 
     mean: float
-    scale: float
+    scale: float = Field(gt=0)
 
 
 class StreamScaling(Config):

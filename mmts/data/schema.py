@@ -5,11 +5,10 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Literal
 
+from pydantic import Field
+
 from mmts.config_base import Config
 from mmts.data.config import Role
-
-ALWAYS = None
-"""Value of `known_ahead` for a future column that is known from the beginning."""
 
 
 class ColumnSchema(Config):
@@ -33,13 +32,13 @@ class StreamSchema(Config):
     time: str | None
     item: str | None
     stamp: Literal["start", "end", "event"]
-    period: int
-    cover: int
+    period: int = Field(ge=0)
+    cover: int = Field(ge=0)
     delay: int
     known_ahead: int | None
-    context_steps: int
-    context_span: int
-    future_steps: int
+    context_steps: int = Field(gt=0)
+    context_span: int = Field(ge=0)
+    future_steps: int = Field(ge=0)
 
     @property
     def is_static(self) -> bool:
@@ -76,8 +75,8 @@ class DataSchema(Config):
 
     streams: dict[str, StreamSchema]
     target_stream: str
-    horizon: int
-    frequency: int
+    horizon: int = Field(gt=0)
+    frequency: int = Field(gt=0)
     has_time_zone: bool
 
     @property

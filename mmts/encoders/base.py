@@ -39,7 +39,7 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def embed(self, window: StreamWindow) -> Tokens:
-        """Turn one stream's window into tokens; what is not observed has no influence."""
+        """Turn one stream's window, zero where not observed, into tokens."""
 
     def run_layer(self, layer: int, tokens: Tokens) -> Tokens:
         """Run layer 1, 2, ... on the value of the node before it."""
