@@ -1,0 +1,82 @@
+"""The training loop: what it keeps, when it stops, and what it repeats."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmts.checkpoint import read_info
+from mmts.config import load_config
+from mmts.data.dataset import load_dataset
+from mmts.errors import ConfigError, OutputError
+from mmts.experiment import train
+from mmts.training.loader import ShuffledBatches
+
+
+def test_best_is_the_best_epoch_and_last_the_last(world: Path, tmp_path: Path) -> None:
+    overrides = ["training.max_epochs=4", "training.learning_rate=0.05"]
+    result = train(load_config(world, overrides), tmp_path / "run")
+    history = [
+        json.loads(line) for line in (tmp_path / "run/history.jsonl").read_text().splitlines()
+    ]
+    losses = {epoch["epoch"]: epoch["val/loss"] for epoch in history}
+    best, last = (read_info(tmp_path / "run" / name) for name in ("best.mmts", "last.mmts"))
+    assert best.validation_loss == min(losses.values()) == result.best_loss
+    assert losses[best.epoch] == best.validation_loss
+    assert last.epoch == max(losses) == result.num_epochs
+    assert last.validation_loss == losses[last.epoch]
+
+
+def test_training_stops_early_when_nothing_gets_better(world: Path, tmp_path: Path) -> None:
+    overrides = [
+        "training.max_epochs=50", "training.patience=2", "training.learning_rate=1e-12",
+        "training.weight_decay=0",
+    ]  # fmt: skip
+    result = train(load_config(world, overrides), tmp_path / "run")
+    assert result.num_epochs < 50
+
+
+def test_an_epoch_holds_every_window_once_in_an_order_of_its_own(world: Path) -> None:
+    windows = load_dataset(load_config(world).data).windows("train")
+    orders = []
+    for seed, epoch in ((1, 0), (1, 0), (1, 1), (2, 0)):
+        batches = ShuffledBatches(windows, 32, seed, epoch)
+        targets = torch.cat([batch.target for batch in batches])
+        assert len(list(batches)) == len(batches)
+        orders.append(targets)
+    everything = windows.gather(torch.arange(len(windows))).target
+    for order in orders:
+        assert torch.equal(order.flatten().sort().values, everything.flatten().sort().values)
+    assert torch.equal(orders[0], orders[1])
+    assert not torch.equal(orders[0], orders[2])
+    assert not torch.equal(orders[0], orders[3])
+
+
+def test_training_survives_a_tracking_server_that_is_not_there(
+    world: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    overrides = ["tracking={uri: 'http://127.0.0.1:9'}"]
+    result = train(load_config(world, overrides), tmp_path / "run")
+    assert result.checkpoint.is_file()
+    assert result.run_id is None
+    assert caplog.text.count("does not answer: training goes on") == 1
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_written(
+    world: Path, tmp_path: Path
+) -> None:
+    if torch.backends.mps.is_available():
+        pytest.skip("this machine has the device that the test needs to be absent")
+    with pytest.raises(ConfigError, match="there is no mps on this machine"):
+        train(load_config(world, ["training.accelerator=mps"]), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_folder_that_is_a_file_is_refused(world: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("mine")
+    with pytest.raises(OutputError, match="is a file"):
+        train(load_config(world), tmp_path / "run")
+    assert (tmp_path / "run").read_text() == "mine"
