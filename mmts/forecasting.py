@@ -15,9 +15,10 @@ import torch
 from mmts.checkpoint import CheckpointInfo, load_checkpoint
 from mmts.data.batch import WindowGatherer
 from mmts.data.dataset import load_streams, stream_paths
+from mmts.data.frames import Source
 from mmts.data.splits import moment_of
 from mmts.data.streams import Stream
-from mmts.data.tables import Source, format_times
+from mmts.data.tables import format_times
 from mmts.data.windows import build_windows, latest_origins
 from mmts.errors import DataError, nearest, raise_all
 from mmts.model import MultimodalForecaster

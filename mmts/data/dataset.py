@@ -20,12 +20,12 @@ from mmts.data.clocks import (
     item_with_other_period,
 )
 from mmts.data.config import DataConfig
+from mmts.data.frames import Source
 from mmts.data.scaling import StreamScaling, fit_scaling
 from mmts.data.schema import DataSchema, StreamSchema
 from mmts.data.splits import Split, resolve_split
 from mmts.data.streams import Stream, build_stream, empty_stream
 from mmts.data.tables import (
-    Source,
     Table,
     choose_columns,
     format_times,

@@ -8,11 +8,8 @@ being row 1.
 from __future__ import annotations
 
 import logging
-import lzma
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,11 +17,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from mmts.data.config import StreamConfig
+from mmts.data.frames import Source, name_of, read_frame
 from mmts.data.schema import ColumnSchema, StreamSchema
 from mmts.errors import DataError, nearest, raise_all
-
-Source = str | Path | pd.DataFrame
-"""Where a stream's rows come from."""
 
 _HAS_OFFSET = r"\d:?\d{2}(?:\.\d+)?\s*(?:Z|[+-]\d{2}(?::?\d{2})?)$"
 _FLAGS = {"true": "1", "false": "0"}
@@ -70,13 +65,17 @@ def choose_columns(source: Source, stream: StreamConfig) -> tuple[ColumnSchema, 
     """
     roles = dict(stream.roles())
     if not roles:
-        header = list(_read_frame(source, num_rows=0).columns)
+        header = list(read_frame(source, num_rows=0).columns)
+        if any(str(name).startswith("Unnamed: ") for name in header):
+            # As pandas calls a column without a name, such as the index that its to_csv writes.
+            raise DataError(
+                f"{name_of(source)}: a column has no name. Name it, take it out, or list the "
+                "columns to read under 'past'."
+            )
         roles = {c: "past" for c in header if c not in (stream.time, stream.item)}
     roles |= {column: "past" for column in stream.category if column not in roles}
     if not roles:
-        raise DataError(
-            f"{_name_of(source)}: no column besides time and item. Add one with values."
-        )
+        raise DataError(f"{name_of(source)}: no column besides time and item. Add one with values.")
     return tuple(
         ColumnSchema(name=name, role=role, type="category" if name in stream.category else "number")
         for name, role in roles.items()
@@ -90,8 +89,8 @@ def read_table(source: Source, stream: StreamConfig, columns: tuple[ColumnSchema
     column, a cell that is not a number or not a time, an infinite value, an empty time or item,
     and rows that share item and time unless `stream.duplicates` names the repair.
     """
-    frame = _read_frame(source, text_columns=_text_columns(stream, columns))
-    where = _name_of(source)
+    frame = read_frame(source, text_columns=_text_columns(stream, columns))
+    where = name_of(source)
     _require_columns(frame, stream, columns, where)
     if frame.empty:
         raise DataError(f"{where}: no row below the header. Give a file that holds data.")
@@ -126,69 +125,9 @@ def format_times(times: npt.NDArray[np.int64], has_time_zone: bool) -> npt.NDArr
     return (plain + "Z" if has_time_zone else plain).to_numpy(dtype=object)
 
 
-def _name_of(source: Source) -> str:
-    return "data frame" if isinstance(source, pd.DataFrame) else str(source)
-
-
 def _text_columns(stream: StreamConfig, columns: tuple[ColumnSchema, ...]) -> list[str]:
     names = [column.name for column in columns if column.type == "category"]
     return names + [column for column in (stream.time, stream.item) if column is not None]
-
-
-def _read_frame(
-    source: Source, num_rows: int | None = None, text_columns: list[str] | None = None
-) -> pd.DataFrame:
-    if isinstance(source, pd.DataFrame):
-        return source
-    path = Path(source)
-    if not path.is_file():
-        folder = path.parent
-        siblings = [p.name for p in folder.iterdir()] if folder.is_dir() else []
-        raise DataError(f"{path}: no such file{nearest(path.name, siblings)}")
-    try:
-        frame = pd.read_csv(
-            path,
-            nrows=num_rows,
-            dtype=dict.fromkeys(text_columns or [], str),
-            keep_default_na=False,
-            na_values=[""],
-            encoding="utf-8-sig",
-            low_memory=False,
-        )
-    except pd.errors.EmptyDataError:
-        raise DataError(f"{path}: the file is empty. Give a CSV file with a header.") from None
-    except pd.errors.ParserError as error:
-        reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
-        raise DataError(f"{path}: not a well-formed CSV table: {reason}.") from None
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: byte {error.start} is not UTF-8. Save the file as UTF-8."
-        ) from None
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, lzma.LZMAError) as error:
-        raise DataError(f"{path}: cannot be read: {error}.") from None
-    if not isinstance(frame.index, pd.RangeIndex):
-        # pandas takes surplus cells at the front for an index, which shifts all columns.
-        raise DataError(
-            f"{path}: not a well-formed CSV table: rows have more cells than the header has names."
-        )
-    _require_unique_names(path)
-    return frame
-
-
-def _require_unique_names(path: Path) -> None:
-    # pandas renames a repeated name in silence.
-    header = pd.read_csv(
-        path, header=None, nrows=1, dtype=str, keep_default_na=False, encoding="utf-8-sig"
-    )
-    names = header.iloc[0].tolist()
-    raise_all(
-        DataError,
-        (
-            f"{path}: {names.count(name)} columns are named {name!r}. Give each its own name."
-            for name in dict.fromkeys(names)
-            if names.count(name) > 1
-        ),
-    )
 
 
 def _require_columns(
@@ -213,14 +152,14 @@ def require_trained_columns(source: Source, schema: StreamSchema) -> None:
     Columns that it was not trained on are no fault; they are named where one of them may be a
     missing one under another name.
     """
-    present = [str(column) for column in _read_frame(source, num_rows=0).columns]
+    present = [str(column) for column in read_frame(source, num_rows=0).columns]
     keys = [column for column in (schema.time, schema.item) if column is not None]
     trained = keys + [column.name for column in schema.columns]
     missing = [name for name in trained if name not in present]
     if not missing:
         return
     unknown = [name for name in present if name not in trained]
-    lines = [f"{_name_of(source)}: columns differ from those trained on:"]
+    lines = [f"{name_of(source)}: columns differ from those trained on:"]
     lines += [f"  - {name}  (missing)" for name in missing]
     for name in unknown:
         hint = nearest(name, missing, "")

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mmts.data.dataset import load_streams
-from mmts.data.tables import Source, format_times
+from mmts.data.frames import Source
+from mmts.data.tables import format_times
 from mmts.errors import DataError
 from mmts.forecasting import Forecaster
 from mmts.plots.style import (
