@@ -56,6 +56,7 @@ def style_axes(axes: Axes, title: str = "") -> None:
 
 def style_time_axis(axes: Axes, max_ticks: int = 7) -> None:
     """Label times once each, with the day or year where it changes."""
+    # matplotlib's module of dates has no types.
     locator = AutoDateLocator(minticks=3, maxticks=max_ticks)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     formatter = ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]

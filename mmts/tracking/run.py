@@ -191,7 +191,7 @@ def _open(
     place: TrackingStore, open_run: Callable[[MlflowClient], str], what_goes_on: str
 ) -> Outbox:
     with mlflow_settings():
-        # Here and not in the thread, where its seconds would count as the store's.
+        # For its side effect, and here, as in the thread its seconds would count as the store's.
         import mlflow.tracking  # noqa: F401
     outbox = Outbox(place, open_run, what_goes_on)
     try:

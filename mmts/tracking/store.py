@@ -81,6 +81,7 @@ def create_database(store: TrackingStore) -> None:
     with _creating, tempfile.TemporaryDirectory(dir=database.parent, prefix=".mlflow-") as folder:
         new = Path(folder) / database.name
         address = f"sqlite:///{new.absolute().as_posix()}"
+        # MLflow types its servers' stores only in part.
         made = SqlAlchemyStore(address, store.artifact_location)  # type: ignore[no-untyped-call]
         made.engine.dispose()
         try:

@@ -187,6 +187,7 @@ def test_memory_stays_bounded_while_a_server_is_away(
     run = begin("http://127.0.0.1:9")
     for step in range(100):
         run.log_metrics({"loss": 1.0}, step)
+    # The run is tracked, so there is an outbox.
     assert len(run._outbox._values) == 10  # type: ignore[union-attr]
     run.finish("FINISHED")
 
