@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 _UNITS = {
@@ -18,6 +27,12 @@ _UNITS = {
 }
 _TERM = re.compile(r"(\d+(?:\.\d+)?)\s*(w|d|h|min|s)")
 _DURATION = re.compile(r"(\s*\d+(?:\.\d+)?\s*(w|d|h|min|s)\s*)+")
+_MONTHS = re.compile(r"\s*(\d+)\s*(mo|y)\s*")
+
+_MOST_MONTHS = 12 * 1000
+
+MONTH = timedelta(days=365.2425) / 12
+"""What a month counts as where months are held against a fixed length of time."""
 
 
 class Config(BaseModel):
@@ -26,6 +41,28 @@ class Config(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False
     )
+
+
+@dataclass(frozen=True)
+class Months:
+    """A number of calendar months, written as `1mo`, `3mo` or `1y`: no fixed length of time."""
+
+    count: int
+
+    def __str__(self) -> str:
+        years, months = divmod(self.count, 12)
+        return f"{self.count}mo" if months else f"{years}y"
+
+    def as_duration(self) -> timedelta:
+        """Return how long so many months are in the mean."""
+        return self.count * MONTH
+
+
+def parse_months(text: str) -> Months | None:
+    """Read `1mo` or `2y`; None when the text is no number of months."""
+    match = _MONTHS.fullmatch(text)
+    count = 0 if match is None else int(match[1]) * (12 if match[2] == "y" else 1)
+    return Months(count) if 0 < count <= _MOST_MONTHS else None
 
 
 def parse_duration(text: str) -> timedelta:
@@ -71,7 +108,30 @@ def _to_duration(value: Any) -> timedelta:
     )
 
 
-def _to_length(value: Any) -> timedelta | int:
+def _to_period(value: Any) -> timedelta | Months:
+    months = value if isinstance(value, Months) else None
+    if isinstance(value, str):
+        months = parse_months(value)
+    if months is not None:
+        return months
+    try:
+        duration = _to_duration(value)
+    except PydanticCustomError:
+        duration = timedelta()
+    if duration > timedelta():
+        return duration
+    raise PydanticCustomError(
+        "period",
+        "{value} is not the time from row to row; write one such as 15min, 1d, 7d or 1mo",
+        {"value": repr(value)},
+    )
+
+
+def _to_length(value: Any) -> timedelta | Months | int:
+    if isinstance(value, Months):
+        return value
+    if isinstance(value, str) and (months := parse_months(value)) is not None:
+        return months
     if isinstance(value, int) and not isinstance(value, bool):
         if value > 0:
             return value
@@ -114,13 +174,33 @@ def _to_cut(value: Any) -> datetime | float | int:
     )
 
 
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise PydanticCustomError(
+            "time_zone",
+            "{name} is no time zone that is known here; write one such as Europe/Berlin or UTC",
+            {"name": repr(name)},
+        ) from None
+    return name
+
+
 def _from_cut(cut: datetime | float | int) -> str | float | int:
     return cut.isoformat() if isinstance(cut, datetime) else cut
 
 
-def _from_length(length: timedelta | int) -> str | int:
-    return length if isinstance(length, int) else format_duration(length)
+def format_period(period: timedelta | Months) -> str:
+    """Write a period such as `15min` or `1mo`."""
+    return str(period) if isinstance(period, Months) else format_duration(period)
 
+
+def _from_length(length: timedelta | Months | int) -> str | int:
+    return length if isinstance(length, int) else format_period(length)
+
+
+TimeZone = Annotated[str, AfterValidator(_known_zone)]
+"""A zone of the IANA data base, such as `Europe/Berlin`."""
 
 Duration = Annotated[
     timedelta,
@@ -132,20 +212,30 @@ Duration = Annotated[
 ]
 """A stretch of time, written as `15min`, `24h`, `7d` or `2w`."""
 
+_PERIOD_PATTERN = f"^({_DURATION.pattern}|{_MONTHS.pattern})$"
+
+Period = Annotated[
+    timedelta | Months,
+    BeforeValidator(_to_period),
+    PlainSerializer(format_period, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": _PERIOD_PATTERN, "examples": ["15min", "1mo"]}),
+]
+"""The time from one row of a stream to the next: a duration, or months."""
+
 Length = Annotated[
-    timedelta | int,
+    timedelta | Months | int,
     BeforeValidator(_to_length),
     PlainSerializer(_from_length),
     WithJsonSchema(
         {
             "anyOf": [
                 {"type": "integer", "exclusiveMinimum": 0},
-                {"type": "string", "pattern": f"^{_DURATION.pattern}$"},
+                {"type": "string", "pattern": _PERIOD_PATTERN},
             ]
         }
     ),
 ]
-"""A duration, or a number of steps of the stream that it speaks of."""
+"""A duration, months, or a number of steps of the stream that it speaks of."""
 
 Cut = Annotated[
     datetime | float | int,
@@ -163,9 +253,3 @@ Cut = Annotated[
 ]
 """Where a split begins: a time, a fraction of the rows, or a count of rows."""
 
-
-def steps_of(length: timedelta | int, period: timedelta) -> int:
-    """Return a length in whole steps of `period`, rounded up."""
-    if isinstance(length, int):
-        return length
-    return -(-length // period)

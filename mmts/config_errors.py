@@ -44,7 +44,7 @@ def _describe(fault: ErrorDetails, model: type[BaseModel], settings: Any) -> str
             return f"{path}: {context['error']}."
         case "model_type" | "dict_type":
             return f"{path}: {fault['input']!r} is no group of settings."
-        case "duration" | "length" | "cut":
+        case "duration" | "period" | "length" | "cut" | "time_zone":
             return f"{path}: {fault['msg']}."
         case _:
             message = fault["msg"][0].lower() + fault["msg"][1:]

@@ -8,24 +8,73 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from mmts.config_base import Config, Cut, Duration, Length
+from mmts.config_base import Config, Cut, Duration, Length, Period, TimeZone
 
 StreamName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 Role = Literal["target", "past", "future", "static"]
+ColumnType = Literal["number", "category", "flag", "text"]
 Columns = tuple[str, ...]
+CalendarFeature = Literal[
+    "hour", "weekday", "day", "week", "month", "time_of_day", "time_of_year", "holiday"
+]
 
 
-class StreamConfig(Config):
-    """One table with its own clock.
+class ReadingConfig(Config):
+    """How the cells of one file are to be read; what is not given is the usual CSV."""
+
+    encoding: str | None = Field(
+        None, description="Character encoding; by default UTF-8, or what a byte order mark tells."
+    )
+    delimiter: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1,
+        description="What stands between cells; found in the header when not given.",
+    )
+    decimal: Literal[".", ","] = Field(".", description="Decimal mark.")
+    thousands: Literal[",", ".", " ", "'", "_"] | None = Field(
+        None, description="What stands between groups of three digits."
+    )
+    time_format: str | None = Field(
+        None,
+        description="How times are written, such as '%d.%m.%Y %H:%M', or unix_s, unix_ms, unix_us; "
+        "by default ISO 8601, or the year first with other marks between.",
+    )
+    time_zone: TimeZone | None = Field(
+        None,
+        description="Zone, such as Europe/Berlin, of times that state no UTC offset; "
+        "by default data.time_zone.",
+    )
+    missing_values: tuple[str | int | float, ...] = Field(
+        (), description="Cell contents that mean 'no value', besides the empty cell."
+    )
+    valid_range: dict[str, tuple[float | None, float | None]] = Field(
+        default_factory=dict,
+        description="Least and greatest value of a column; what lies outside is missing.",
+    )
+    duplicates: Literal["error", "mean", "first", "last"] = Field(
+        "error", description="What to do with rows of one item that share a timestamp."
+    )
+
+
+class StreamConfig(ReadingConfig):
+    """One table with its own clock, or features of the calendar.
 
     A column has one role (target, past, future or static). When no role is named at all, every
-    column except the time and the item is past.
+    column except time, item and availability is past.
     """
 
-    path: str = Field(description="CSV file, relative to data.root.")
+    path: str | None = Field(
+        None,
+        description="CSV or Parquet file, relative to data.root; a folder (sensors/) or a pattern "
+        "(sensors/*.csv) for several.",
+    )
     time: str | None = Field(None, description="Column with the timestamps; none if static.")
     item: str | None = Field(
         None, description="Column that tells items apart; without it the stream serves all items."
+    )
+    item_from: Literal["column", "file_name"] = Field(
+        "column", description="Whether each file is an item, named as the file is."
     )
     target: Columns = Field((), description="Columns to forecast.")
     past: Columns = Field((), description="Columns known up to the origin.")
@@ -34,30 +83,46 @@ class StreamConfig(Config):
     category: Columns = Field(
         (), description="Columns whose values are names, not numbers (past, unless listed above)."
     )
+    flag: Columns = Field(
+        (), description="Columns of yes and no: true/false, yes/no, on/off, 1/0 (past, likewise)."
+    )
+    text: Columns = Field((), description="Columns that hold prose (past, likewise).")
+    hash_buckets: dict[str, Annotated[int, Field(gt=1)]] = Field(
+        default_factory=dict,
+        description="Categories with very many names: into how many places they are hashed.",
+    )
+    calendar: tuple[CalendarFeature, ...] = Field(
+        (), description="Features of the calendar, made up on the target's clock; needs no file."
+    )
+    holidays: str | None = Field(
+        None,
+        pattern=r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$",
+        description="Country, and perhaps its part, whose holidays count, such as US or DE-BY.",
+    )
     context_length: Length | None = Field(
         None,
         description="How much is read before the origin: a duration or a number of steps. "
         "By default the target stream's, and for that one seven horizons.",
     )
-    frequency: Duration | None = Field(
-        None, gt=timedelta(), description="Time from row to row; found in the file when not given."
+    frequency: Period | None = Field(
+        None, description="Time from row to row; found in the file when not given."
     )
-    stamp: Literal["start", "end", "event"] = Field(
-        "start",
+    stamp: Literal["start", "end", "event"] | None = Field(
+        None,
         description="What a timestamp marks: the start or the end of the period that a row "
-        "describes, or the instant of an event.",
+        "describes, or the instant of an event. By default the start, and for rows of nothing but "
+        "text that stand on no grid an event.",
     )
     delay: Duration = Field(
         timedelta(), description="How long after its period a row becomes available."
     )
+    available_at: str | None = Field(
+        None,
+        description="Column that tells when each row became available (plus `delay`); a date "
+        "without a time of day counts from its end.",
+    )
     known_ahead: Duration | None = Field(
         None, description="How long before its timestamp a future value is known; null: always."
-    )
-    missing_values: tuple[str | int | float, ...] = Field(
-        (), description="Cell contents that mean 'no value', besides the empty cell."
-    )
-    duplicates: Literal["error", "mean", "first", "last"] = Field(
-        "error", description="What to do with rows of one item that share a timestamp."
     )
 
     def roles(self) -> Iterator[tuple[str, Role]]:
@@ -71,40 +136,94 @@ class StreamConfig(Config):
         for column in self.static:
             yield column, "static"
 
+    def type_of(self, column: str) -> ColumnType:
+        """Return what a column holds."""
+        types: tuple[tuple[Columns, ColumnType], ...] = (
+            (self.category, "category"), (self.flag, "flag"), (self.text, "text")
+        )  # fmt: skip
+        return next((kind for columns, kind in types if column in columns), "number")
+
     @property
     def is_static(self) -> bool:
         """Whether the stream has no clock."""
         return bool(self.static)
 
+    @property
+    def has_items(self) -> bool:
+        """Whether rows belong to items; else they serve all of them."""
+        return self.item is not None or self.item_from == "file_name"
+
+    @property
+    def keys(self) -> Columns:
+        """Columns that say whose a row is and when, and hold no values."""
+        return tuple(c for c in (self.time, self.item, self.available_at) if c is not None)
+
     @model_validator(mode="after")
     def _check(self) -> Self:
-        problems = []
-        named = [column for column, _ in self.roles()]
-        for column in sorted({column for column in named if named.count(column) > 1}):
-            problems.append(f"column {column!r} has more than one role; list it once")
-        keys = {self.time, self.item} & {*named, *self.category}
-        problems += [
-            f"column {key!r} is the time or item and can hold no values" for key in keys if key
-        ]
-        if self.static and len(named) > len(self.static):
-            problems.append("a static stream holds nothing but static columns; split the table")
-        if self.static and self.time is not None:
-            problems.append("a static stream has no time; take out 'time'")
-        if self.static and self.item is None:
-            problems.append("a static stream needs 'item', the column that names the item")
-        if not self.static and self.time is None:
-            problems.append("'time' is missing: name the column that holds the timestamps")
-        if self.known_ahead is not None and not self.future:
-            problems.append("'known_ahead' speaks of future columns, and none is listed")
-        if self.stamp == "event" and self.target:
-            problems.append("a target stands on a grid and can be no event; stamp its start or end")
-        if self.stamp == "event" and self.frequency is not None:
-            problems.append("events stand on no grid; take out 'frequency', or 'stamp: event'")
-        if set(self.category) & set(self.target):
-            problems.append("a target must be a number; take it out of 'category'")
+        problems = list(self._faults_of_calendar() if self.calendar else self._faults_of_table())
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _faults_of_calendar(self) -> Iterator[str]:
+        allowed = {"calendar", "holidays", "context_length", "time_zone"}
+        others = sorted(self.model_fields_set - allowed)
+        if others:
+            yield (
+                f"a stream of calendar features is made up and reads no file; take out "
+                f"{', '.join(others)}"
+            )
+        if ("holiday" in self.calendar) != (self.holidays is not None):
+            yield "'holiday' and 'holidays' go together; name the country, such as holidays: US"
+        if len(set(self.calendar)) < len(self.calendar):
+            yield "a calendar feature is listed twice; list it once"
+
+    def _faults_of_table(self) -> Iterator[str]:
+        named = [column for column, _ in self.roles()]
+        typed = [*self.category, *self.flag, *self.text]
+        if self.path is None:
+            yield "'path' is missing: name the file"
+        if self.holidays is not None:
+            yield "'holidays' belongs to a stream of calendar features; take it out"
+        for column in sorted({column for column in named if named.count(column) > 1}):
+            yield f"column {column!r} has more than one role; list it once"
+        for column in sorted({column for column in typed if typed.count(column) > 1}):
+            yield f"column {column!r} has more than one type; list it once"
+        for key in self.keys:
+            if key in {*named, *typed}:
+                yield f"column {key!r} is the time, item or availability and can hold no values"
+        if self.item is not None and self.item_from == "file_name":
+            yield "the item is named by a column and by the file; take out 'item' or 'item_from'"
+        if self.static and len({*named, *typed}) > len(self.static):
+            yield "a static stream holds nothing but static columns; split the table"
+        if self.static and self.time is not None:
+            yield "a static stream has no time; take out 'time'"
+        if self.static and self.available_at is not None:
+            yield "a static stream is always available; take out 'available_at'"
+        if self.static and not self.has_items:
+            yield "a static stream needs 'item', the column that names the item"
+        if not self.static and self.time is None:
+            yield "'time' is missing: name the column that holds the timestamps"
+        if self.known_ahead is not None and not self.future:
+            yield "'known_ahead' speaks of future columns, and none is listed"
+        if self.known_ahead is not None and self.available_at is not None:
+            yield "'known_ahead' and 'available_at' both say when rows are known; keep one"
+        if self.stamp == "event" and self.target:
+            yield "a target stands on a grid and can be no event; stamp its start or end"
+        if self.stamp == "event" and self.frequency is not None:
+            yield "events stand on no grid; take out 'frequency', or 'stamp: event'"
+        if set(typed) & set(self.target):
+            yield "a target must be a number; take it out of 'category', 'flag' and 'text'"
+        for column in self.hash_buckets:
+            if column not in self.category:
+                yield f"'hash_buckets' names {column!r}, which is no category; list it there too"
+        for column, (low, high) in self.valid_range.items():
+            if column in typed:
+                yield f"'valid_range' names {column!r}, which holds no numbers; take it out"
+            if low is not None and high is not None and low > high:
+                yield f"'valid_range' of {column!r} is empty; the least value comes first"
+        if self.thousands == self.decimal:
+            yield f"'thousands' and 'decimal' are both {self.decimal!r}; they must differ"
 
 
 class SplitConfig(Config):
@@ -124,14 +243,26 @@ class DataConfig(Config):
 
     root: str = Field("", description="Folder of the files; by default that of the config file.")
     horizon: Length = Field(description="How far to forecast: a duration or a number of steps.")
-    frequency: Duration | None = Field(
+    frequency: Period | None = Field(
         None,
-        gt=timedelta(),
         description="Grid of origins and forecast steps; by default that of the target stream.",
+    )
+    time_zone: TimeZone | None = Field(
+        None,
+        description="Zone, such as Europe/Berlin, of times that state no UTC offset, of the "
+        "calendar, and of days and months.",
     )
     streams: dict[StreamName, StreamConfig] = Field(min_length=1)
     split: SplitConfig = SplitConfig()
     exclude_items: tuple[str, ...] = Field((), description="Items to leave out.")
+    cache: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="Whether parsed files are kept as memory maps, for streams larger than memory "
+        "and a faster start; auto: those of more than 64 MB.",
+    )
+    cache_folder: str = Field(
+        "~/.cache/mmts", description="Where they are kept; may be deleted at any time."
+    )
 
     @property
     def target_stream(self) -> str:

@@ -3,39 +3,62 @@
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import accumulate
 from typing import Literal
 
+import torch
 from pydantic import Field
+from torch import Tensor
 
-from mmts.config_base import Config
-from mmts.data.config import Role
+from mmts.config_base import Config, TimeZone
+from mmts.data.clock import Clock
+from mmts.data.config import CalendarFeature, ColumnType, Role
 
 
 class ColumnSchema(Config):
-    """One column: where it stands in `values` is its place in the stream's list."""
+    """One column: its channels in `values` follow those of the columns before it.
+
+    width: channels that it takes; more than one only where text became numbers.
+    buckets: of a category whose names are hashed, not listed.
+    """
 
     name: str
     role: Role
-    type: Literal["number", "category"]
+    type: ColumnType
+    width: int = Field(1, gt=0)
+    buckets: int | None = None
+
+
+class CalendarSchema(Config):
+    """A stream that is made up from the calendar."""
+
+    features: tuple[CalendarFeature, ...]
+    holidays: str | None = None
 
 
 class StreamSchema(Config):
-    """The fixed facts about one stream; times are integers, in microseconds.
+    """The fixed facts about one stream; durations are integers, in microseconds.
 
-    period: time from row to row; 0 for a stream of irregular events, or a static one.
-    cover: how long a period each row describes; 0 for events. A row stamped t (moved to the
-        start of its period) describes [t, t + cover) and is known at t + cover + delay.
+    clock: None for a stream of irregular events, or a static one. A row of a clock describes the
+        period that begins there, and is known when that is over and `delay` has passed.
+    stamp: what the timestamps of rows mark; stamp_shift: by how much later they stand, such as
+        minus one day where months are stamped with the date of their last day.
+    available_at: column that tells instead when each row is known.
     context_steps, future_steps: rows that a window holds before and from its anchor on.
+    context_span: age at which an event drops out of the window.
     """
 
     columns: tuple[ColumnSchema, ...]
     time: str | None
     item: str | None
+    has_items: bool
+    clock: Clock | None
     stamp: Literal["start", "end", "event"]
-    period: int = Field(ge=0)
-    cover: int = Field(ge=0)
+    stamp_shift: int = 0
     delay: int
+    available_at: str | None = None
     known_ahead: int | None
+    calendar: CalendarSchema | None = None
     context_steps: int = Field(gt=0)
     context_span: int = Field(ge=0)
     future_steps: int = Field(ge=0)
@@ -43,26 +66,39 @@ class StreamSchema(Config):
     @property
     def is_static(self) -> bool:
         """Whether the stream holds one ageless row per item."""
-        return self.time is None
+        return self.time is None and self.calendar is None
 
     @property
     def is_regular(self) -> bool:
-        """Whether rows stand on a grid of `period`."""
-        return self.period > 0
+        """Whether rows stand on a clock."""
+        return self.clock is not None
 
     @property
     def num_steps(self) -> int:
         """Rows in a window."""
         return self.context_steps + self.future_steps
 
+    @cached_property
+    def slices(self) -> tuple[slice, ...]:
+        """The channels of each column."""
+        ends = list(accumulate(column.width for column in self.columns))
+        return tuple(
+            slice(end - column.width, end) for end, column in zip(ends, self.columns, strict=True)
+        )
+
     @property
-    def lag(self) -> int:
-        """Time from the start of a row's period until the row is known."""
-        return self.cover + self.delay
+    def num_channels(self) -> int:
+        """Channels of all columns together."""
+        return sum(column.width for column in self.columns)
 
     def channels(self, *roles: Role) -> list[int]:
-        """Return the places of the columns that have one of these roles."""
-        return [i for i, column in enumerate(self.columns) if column.role in roles]
+        """Return the channels of the columns that have one of these roles."""
+        return [
+            channel
+            for column, place in zip(self.columns, self.slices, strict=True)
+            if column.role in roles
+            for channel in range(place.start, place.stop)
+        ]
 
     @cached_property
     def has_future(self) -> bool:
@@ -71,13 +107,16 @@ class StreamSchema(Config):
 
 
 class DataSchema(Config):
-    """The streams and the forecast grid; `frequency` in microseconds."""
+    """The streams and the forecast grid, which is the clock of the target stream.
+
+    time_zone: of times that a user gives or reads; None for UTC, or for times without a zone.
+    """
 
     streams: dict[str, StreamSchema]
     target_stream: str
     horizon: int = Field(gt=0)
-    frequency: int = Field(gt=0)
     has_time_zone: bool
+    time_zone: TimeZone | None = None
 
     @property
     def target(self) -> StreamSchema:
@@ -85,6 +124,31 @@ class DataSchema(Config):
         return self.streams[self.target_stream]
 
     @property
+    def clock(self) -> Clock:
+        """The clock of origins and forecast steps."""
+        assert self.target.clock is not None
+        return self.target.clock
+
+    @property
+    def frequency(self) -> int:
+        """The typical length of a forecast step, in microseconds."""
+        return self.clock.period
+
+    @property
     def target_columns(self) -> tuple[str, ...]:
         """Names of the columns to forecast."""
         return tuple(column.name for column in self.target.columns if column.role == "target")
+
+    def step_edges(self, origins: Tensor) -> Tensor:
+        """Return where forecast steps begin and the last one ends, (window, horizon + 1) int64.
+
+        origins: (window,) int64 microseconds.
+        """
+        steps = torch.arange(self.horizon + 1, device=origins.device)
+        return self.clock.advance(origins[:, None], steps)
+
+    def step_stamps(self, origins: Tensor) -> Tensor:
+        """Return the timestamp of each step as the user stamps rows, (window, horizon) int64."""
+        edges = self.step_edges(origins)
+        marks = edges[:, 1:] if self.target.stamp == "end" else edges[:, :-1]
+        return marks + self.target.stamp_shift

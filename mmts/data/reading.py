@@ -8,9 +8,7 @@ being row 1.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,43 +17,14 @@ import pandas as pd
 from mmts.data.config import StreamConfig
 from mmts.data.frames import Source, name_of, read_frame
 from mmts.data.schema import ColumnSchema, StreamSchema
+from mmts.data.table import Table, Words
+from mmts.data.times import format_times
 from mmts.errors import DataError, nearest, raise_all
 
 _HAS_OFFSET = r"\d:?\d{2}(?:\.\d+)?\s*(?:Z|[+-]\d{2}(?::?\d{2})?)$"
 _FLAGS = {"true": "1", "false": "0"}
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Table:
-    """The rows of one stream, sorted by item and time.
-
-    source: file name, for messages.
-    items: (row,) str; None when the stream serves all items.
-    times: (row,) int64 microseconds, UTC or naive; None when the stream is static.
-    columns: per column (row,): float64 with NaN for a number, object with None for a category.
-    """
-
-    source: str
-    items: npt.NDArray[np.object_] | None
-    times: npt.NDArray[np.int64] | None
-    columns: dict[str, npt.NDArray[Any]]
-    has_time_zone: bool
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(next(iter(self.columns.values())))
-
-    def take(self, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> Table:
-        """Return the table of some rows only."""
-        return Table(
-            source=self.source,
-            items=None if self.items is None else self.items[rows],
-            times=None if self.times is None else self.times[rows],
-            columns={name: values[rows] for name, values in self.columns.items()},
-            has_time_zone=self.has_time_zone,
-        )
 
 
 def choose_columns(source: Source, stream: StreamConfig) -> tuple[ColumnSchema, ...]:
@@ -72,12 +41,18 @@ def choose_columns(source: Source, stream: StreamConfig) -> tuple[ColumnSchema, 
                 f"{name_of(source)}: a column has no name. Name it, take it out, or list the "
                 "columns to read under 'past'."
             )
-        roles = {c: "past" for c in header if c not in (stream.time, stream.item)}
-    roles |= {column: "past" for column in stream.category if column not in roles}
+        roles = {c: "past" for c in header if c not in stream.keys}
+    typed = (*stream.category, *stream.flag, *stream.text)
+    roles |= {column: "past" for column in typed if column not in roles}
     if not roles:
         raise DataError(f"{name_of(source)}: no column besides time and item. Add one with values.")
     return tuple(
-        ColumnSchema(name=name, role=role, type="category" if name in stream.category else "number")
+        ColumnSchema(
+            name=name,
+            role=role,
+            type=stream.type_of(name),
+            buckets=stream.hash_buckets.get(name),
+        )
         for name, role in roles.items()
     )
 
@@ -105,28 +80,74 @@ def read_table(source: Source, stream: StreamConfig, columns: tuple[ColumnSchema
         times, has_time_zone, found = _read_times(frame[stream.time], where)
         problems += found
     values: dict[str, npt.NDArray[Any]] = {}
+    words: dict[str, tuple[str, ...]] = {}
     for column in columns:
-        if column.type == "number":
+        if column.type in ("number", "flag"):
             values[column.name], found = _read_numbers(frame[column.name], stream, where)
             problems += found
         else:
-            values[column.name] = _read_names(frame[column.name], stream)
+            names = _read_names(frame[column.name], stream)
+            values[column.name], words[column.name] = _to_codes(names)
     raise_all(DataError, problems)
-    return _sort_and_deduplicate(Table(where, items, times, values, has_time_zone), stream, frame)
+    codes, names = (None, None) if items is None else _to_codes(items)
+    keys = _Keys(codes, times, names)
+    keys, values = _sort_and_deduplicate(keys, values, stream, where)
+    begin, end = keys.bounds(len(next(iter(values.values()))))
+    return Table(
+        source=where,
+        items=names,
+        begin=begin,
+        end=end,
+        times=keys.times,
+        columns={
+            name: Words(column, words[name]) if name in words else column
+            for name, column in values.items()
+        },
+        has_time_zone=has_time_zone,
+    )
 
 
-def format_times(times: npt.NDArray[np.int64], has_time_zone: bool) -> npt.NDArray[np.object_]:
-    """Write times as ISO 8601, with `Z` when the streams state a time zone."""
-    stamps = pd.DatetimeIndex(np.asarray(times, dtype="datetime64[us]"))
-    pattern = "%Y-%m-%dT%H:%M:%S" if has_time_zone else "%Y-%m-%d %H:%M:%S"
-    if (stamps.microsecond != 0).any():
-        pattern += ".%f"
-    plain = stamps.strftime(pattern)
-    return (plain + "Z" if has_time_zone else plain).to_numpy(dtype=object)
+class _Keys(NamedTuple):
+    """Whose each row is and when: items (row,) int32 places in names, times (row,) int64."""
+
+    items: npt.NDArray[np.int32] | None
+    times: npt.NDArray[np.int64] | None
+    names: tuple[str, ...] | None
+
+    def take(self, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> _Keys:
+        """Return the keys of some rows."""
+        return _Keys(
+            None if self.items is None else self.items[rows],
+            None if self.times is None else self.times[rows],
+            self.names,
+        )
+
+    def bounds(self, num_rows: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return where the sorted rows of each item begin and end."""
+        if self.items is None or self.names is None:
+            return np.array([0]), np.array([num_rows])
+        places = np.arange(len(self.names), dtype=self.items.dtype)
+        begin = np.searchsorted(self.items, places)
+        end = np.searchsorted(self.items, places, side="right")
+        return begin.astype(np.int64), end.astype(np.int64)
+
+    def describe(self, row: int, stream: StreamConfig) -> str:
+        """Name the item and time of a row."""
+        cells = []
+        if self.items is not None and self.names is not None:
+            cells.append(f"{stream.item} {self.names[self.items[row]]}")
+        if self.times is not None:
+            cells.append(f"{stream.time} {format_times(self.times[row : row + 1], False)[0]}")
+        return ", ".join(cells)
+
+
+def _to_codes(names: npt.NDArray[np.object_]) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:
+    codes, words = pd.factorize(names, sort=True)
+    return codes.astype(np.int32), tuple(str(word) for word in words)
 
 
 def _text_columns(stream: StreamConfig, columns: tuple[ColumnSchema, ...]) -> list[str]:
-    names = [column.name for column in columns if column.type == "category"]
+    names = [column.name for column in columns if column.type in ("category", "text")]
     return names + [column for column in (stream.time, stream.item) if column is not None]
 
 
@@ -283,56 +304,41 @@ def _read_names(column: pd.Series, stream: StreamConfig) -> npt.NDArray[np.objec
     return names
 
 
-def _sort_and_deduplicate(table: Table, stream: StreamConfig, frame: pd.DataFrame) -> Table:
-    items = None if table.items is None else pd.factorize(table.items, sort=True)[0]
-    order = np.lexsort([key for key in (table.times, items) if key is not None])
+def _sort_and_deduplicate(
+    keys: _Keys, columns: dict[str, npt.NDArray[Any]], stream: StreamConfig, where: str
+) -> tuple[_Keys, dict[str, npt.NDArray[Any]]]:
+    """Sort rows by item and time, and merge those that share both as the config names."""
+    order = np.lexsort([key for key in (keys.times, keys.items) if key is not None])
     if not np.array_equal(order, np.arange(len(order))):
-        logger.info("%s: rows sorted by item and time", table.source)
-    table = table.take(order)
+        logger.info("%s: rows sorted by item and time", where)
+    keys, columns = keys.take(order), {name: values[order] for name, values in columns.items()}
     repeated = np.zeros(len(order), dtype=bool)
     repeated[1:] = True
-    for key in (table.times, table.items):
+    for key in (keys.times, keys.items):
         if key is not None:
             repeated[1:] &= key[1:] == key[:-1]
     if not repeated.any():
-        return table
+        return keys, columns
     if stream.duplicates == "error":
         second, more = _first(repeated)
-        columns = [c for c in (stream.item, stream.time) if c is not None]
-        cells = ", ".join(f"{c} {frame[c].iloc[order[second]]}" for c in columns)
+        rows = f"rows {order[second - 1] + 2} and {order[second] + 2}"
+        cells = keys.describe(second, stream)
         raise DataError(
-            f"{table.source}, rows {order[second - 1] + 2} and {order[second] + 2}: both are "
-            f"{cells}{more}. Take one out, or set duplicates: mean, first or last for the stream."
+            f"{where}, {rows}: both are {cells}{more}. "
+            "Take one out, or set duplicates: mean, first or last for the stream."
         )
     logger.warning(
         "%s: %d rows share item and time with another; kept the %s",
-        table.source,
+        where,
         int(repeated.sum()),
         stream.duplicates,
     )
-    return _merge(table, repeated, stream.duplicates)
-
-
-def _merge(table: Table, repeated: npt.NDArray[np.bool_], how: str) -> Table:
-    """Merge runs of rows that share item and time; a category keeps its first or last name."""
     first = ~repeated
-    last = np.append(~repeated[1:], True)
-    merged = table.take(last if how == "last" else first)
-    if how == "mean":
+    kept = np.append(first[1:], True) if stream.duplicates == "last" else first
+    merged = {name: values[kept] for name, values in columns.items()}
+    if stream.duplicates == "mean":
         group = np.cumsum(first) - 1
-        for name, values in table.columns.items():
+        for name, values in columns.items():
             if values.dtype == np.float64:
-                merged.columns[name] = pd.Series(values).groupby(group).mean().to_numpy()
-    return merged
-
-
-def iterate_items(table: Table) -> Iterator[tuple[str | None, slice]]:
-    """Yield each item of a sorted table with its rows; (None, all rows) when it has no items."""
-    if table.items is None:
-        yield None, slice(0, len(table))
-        return
-    if len(table) == 0:
-        return
-    begins = np.flatnonzero(np.append(True, table.items[1:] != table.items[:-1]))
-    for begin, end in zip(begins, np.append(begins[1:], len(table)), strict=True):
-        yield str(table.items[begin]), slice(int(begin), int(end))
+                merged[name] = pd.Series(values).groupby(group).mean().to_numpy()
+    return keys.take(kept), merged
