@@ -17,16 +17,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from mmts.checkpoint_versions import upgrade
 from mmts.config import ExperimentConfig
 from mmts.config_base import Config
-from mmts.data.scaling import StreamScaling
+from mmts.data.scaling import StreamScaling, category_sizes
 from mmts.data.schema import DataSchema
 from mmts.data.splits import Split
 from mmts.errors import CheckpointError, ConfigError
 from mmts.files import write_whole
 from mmts.model import MultimodalForecaster
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _METADATA_KEY = "mmts"
 
 
@@ -56,8 +57,7 @@ class CheckpointInfo(Config):
         if self.data_schema.target_stream not in streams or not self.data_schema.target_columns:
             raise ValueError("the target is in no stream")
         for name, stream in streams.items():
-            scaled = {*self.scaling[name].numbers, *self.scaling[name].vocabularies}
-            if scaled != {column.name for column in stream.columns}:
+            if not self.scaling[name].fits(stream.columns):
                 raise ValueError(f"columns of stream {name} and their scaling differ")
         return self
 
@@ -70,10 +70,7 @@ def build_model(
     config: ExperimentConfig, schema: DataSchema, scaling: dict[str, StreamScaling]
 ) -> MultimodalForecaster:
     """Build the model of a resolved config."""
-    sizes = {
-        stream: {column: len(names) for column, names in fitted.vocabularies.items()}
-        for stream, fitted in scaling.items()
-    }
+    sizes = {name: category_sizes(stream, scaling[name]) for name, stream in schema.streams.items()}
     return MultimodalForecaster(schema, config.model, sizes, config.seed)
 
 
@@ -108,11 +105,12 @@ def read_info(path: str | Path) -> CheckpointInfo:
     except json.JSONDecodeError:
         raise CheckpointError(f"{path}: the description of the model is damaged.") from None
     found = settings.get("format_version") if isinstance(settings, dict) else None
-    if found != FORMAT_VERSION:
+    if found not in range(1, FORMAT_VERSION + 1):
         raise CheckpointError(
-            f"{path}: format version {found!r}; this mmts reads version {FORMAT_VERSION}. "
+            f"{path}: format version {found!r}; this mmts reads versions 1 to {FORMAT_VERSION}. "
             "Use the version of mmts that wrote it, or train again."
         )
+    upgrade(settings)
     try:
         return CheckpointInfo.model_validate(settings)
     except ValidationError as error:

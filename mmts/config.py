@@ -45,8 +45,9 @@ class ExperimentConfig(Config):
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
     """Read a config, with overrides such as `training.batch_size=64`.
 
-    Returns the resolved config: an encoder for every stream, presets as plain edges, and the
-    data's root as an absolute path. Raises ConfigError with every fault at once.
+    Returns the resolved config: an encoder for every stream, presets as plain edges, the data's
+    root as an absolute path, and its time zone in every stream. Raises ConfigError with every
+    fault at once.
     """
     path = Path(path)
     settings = read_yaml(path)
@@ -81,10 +82,20 @@ def resolve_config(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
     }
     model = config.model.model_copy(update={"encoders": encoders})
     target = config.data.target_stream
-    model.schedule(target, [name for name, stream in streams.items() if stream.future])
+    future = [name for name, stream in streams.items() if stream.future or stream.calendar]
+    model.schedule(target, future)
     edges = tuple(
         edge.model_copy(update={"name": name}) for name, edge in model.edges(target).items()
     )
     model = model.model_copy(update={"interactions": edges})
-    data = config.data.model_copy(update={"root": str((folder / config.data.root).resolve())})
+    zone = config.data.time_zone
+    data = config.data.model_copy(
+        update={
+            "root": str((folder / config.data.root).resolve()),
+            "streams": {
+                name: stream.model_copy(update={"time_zone": stream.time_zone or zone})
+                for name, stream in streams.items()
+            },
+        }
+    )
     return config.model_copy(update={"data": data, "model": model})

@@ -252,4 +252,3 @@ Cut = Annotated[
     ),
 ]
 """Where a split begins: a time, a fraction of the rows, or a count of rows."""
-

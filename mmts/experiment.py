@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from mmts.checkpoint import CheckpointInfo, build_model, current_versions
 from mmts.config import ExperimentConfig
 from mmts.data.dataset import Dataset, fingerprint, load_dataset, stream_paths
@@ -162,8 +164,6 @@ def train(config: ExperimentConfig, folder: Path, progress_bar: bool = False) ->
 
 
 def _require_device(accelerator: str) -> None:
-    import torch
-
     found = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not found.get(accelerator, True):
         raise ConfigError(
@@ -180,7 +180,7 @@ def _describe_run(config: ExperimentConfig, dataset: Dataset) -> str:
         f"{', '.join(schema.streams)}.",
         "",
     ]
-    for name, first, last in dataset.split.dates(schema.has_time_zone):
+    for name, first, last in dataset.split.dates(schema):
         lines.append(f"- {name}: {first} to {last}, {len(dataset.windows(name))} windows")
     return "\n".join(lines)
 
@@ -222,6 +222,6 @@ def _log_setup(
             profile={
                 "rows": len(stream.values),
                 "columns": [column.name for column in stream.schema.columns],
-                "observed": float(stream.observed.float().mean()),
+                "observed": float((~torch.isnan(stream.values)).float().mean()),
             },
         )

@@ -16,9 +16,9 @@ from mmts.checkpoint import CheckpointInfo, load_checkpoint
 from mmts.data.batch import WindowGatherer
 from mmts.data.dataset import load_streams, stream_paths
 from mmts.data.frames import Source
-from mmts.data.splits import moment_of
+from mmts.data.schema import DataSchema
 from mmts.data.streams import Stream
-from mmts.data.tables import format_times
+from mmts.data.times import format_times, moment_of
 from mmts.data.windows import build_windows, latest_origins
 from mmts.errors import DataError, nearest, raise_all
 from mmts.model import MultimodalForecaster
@@ -66,8 +66,8 @@ class Forecaster:
                 if name not in schema.streams
             ),
         )
-        for name in schema.streams:
-            if name not in streams:
+        for name, stream in schema.streams.items():
+            if name not in streams and stream.calendar is None:
                 logger.warning("stream %r is left out: forecasting without it", name)
         loaded, items = load_streams(self.info.config.data, schema, self.info.scaling, streams)
         target = loaded[schema.target_stream]
@@ -108,26 +108,28 @@ class Forecaster:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Take one origin for all items that it is possible for; the others are told."""
         schema = self.info.data_schema
-        moment = _parse_origin(origin, schema.has_time_zone)
+        moment = _parse_origin(origin, schema)
+
+        def words(*moments: int) -> list[str]:
+            return list(format_times(np.array(moments), schema.has_time_zone, schema.time_zone))
+
         latest = dict(
             zip(*(found.tolist() for found in latest_origins(target, schema)), strict=True)
         )
         places, problems = [], []
         for place, item in enumerate(items):
-            first, last = int(target.first_time[place]), latest.get(place)
+            first, last = target.first_time[place], latest.get(place)
+            below = int(schema.clock.advance(first, schema.clock.elapsed(first, moment)))
             if last is None:
                 problems.append(f"item {item!r} has no value to forecast from.")
-            elif (moment - first) % schema.frequency:
-                below = moment - (moment - first) % schema.frequency
-                near = format_times(
-                    np.array([below, below + schema.frequency]), schema.has_time_zone
-                )
+            elif moment != below:
+                near = words(below, int(schema.clock.advance(torch.tensor(below), 1)))
                 problems.append(
                     f"origin {origin} does not stand on the grid of item {item!r}. "
                     f"Take {near[0]} or {near[1]}."
                 )
-            elif not first < moment <= last:
-                span = format_times(np.array([first, last]), schema.has_time_zone)
+            elif not int(first) < moment <= last:
+                span = words(int(first), last)
                 problems.append(
                     f"origin {origin} lies outside what is known of item {item!r}, "
                     f"{span[0]} to {span[1]}."
@@ -142,8 +144,8 @@ class Forecaster:
 
     def _warn_of_unknown_future(self, gatherer: WindowGatherer) -> None:
         schema = self.info.data_schema
-        horizon = schema.horizon * schema.frequency / 1e6
         batch = gatherer.gather(torch.arange(len(gatherer)))
+        horizon = batch.step_edges[:, -1:]
         for name, stream in schema.streams.items():
             window = batch.streams[name]
             ahead = (window.start >= 0) & (window.start < horizon)
@@ -168,20 +170,21 @@ class Forecaster:
         num_windows, horizon, num_targets, _ = forecast.shape
         steps = np.arange(horizon)
         # Written as the user stamps the rows of the target.
-        offset = schema.target.cover if schema.target.stamp == "end" else 0
-        stamps = origins.numpy()[:, None] + steps * schema.frequency + offset
+        stamps = schema.step_stamps(origins).numpy()
         shape = (num_windows, horizon, num_targets)
 
         def column(values: npt.NDArray[np.generic], *axes: int) -> npt.NDArray[np.generic]:
             return np.broadcast_to(np.expand_dims(values, axes), shape).reshape(-1)
 
+        def words(times: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
+            written = format_times(times.reshape(-1), schema.has_time_zone, schema.time_zone)
+            return written.reshape(times.shape)
+
         names = np.array([items[place] for place in places.tolist()], dtype=object)
         table = {
             "item_id": column(names, 1, 2),
-            "origin": column(format_times(origins.numpy(), schema.has_time_zone), 1, 2),
-            "timestamp": column(
-                format_times(stamps.reshape(-1), schema.has_time_zone).reshape(stamps.shape), 2
-            ),
+            "origin": column(words(origins.numpy()), 1, 2),
+            "timestamp": column(words(stamps), 2),
             "step": column(steps + 1, 0, 2),
             "target": column(np.array(schema.target_columns, dtype=object), 0, 1),
         }
@@ -215,9 +218,9 @@ def choose_sources(forecaster: Forecaster, changes: Sequence[str]) -> dict[str, 
     return sources
 
 
-def _parse_origin(origin: str | datetime, has_time_zone: bool) -> int:
+def _parse_origin(origin: str | datetime, schema: DataSchema) -> int:
     try:
         moment = datetime.fromisoformat(origin) if isinstance(origin, str) else origin
     except ValueError:
         raise DataError(f"origin {origin!r} is no time. Write it as 2013-10-01T14:00.") from None
-    return moment_of(moment, has_time_zone, f"origin {origin}")
+    return moment_of(moment, schema.has_time_zone, f"origin {origin}", schema.time_zone)

@@ -82,7 +82,7 @@ class MultimodalForecaster(nn.Module):
     ) -> None:
         """Build every part that has a path to the head.
 
-        vocabulary_sizes: per stream, names known of each category column.
+        vocabulary_sizes: per stream, the largest code of each category column.
         Each part draws its weights from a generator of its own, so that an edge more or less
         leaves all others as they are. Raises ConfigError for a fault in the graph.
         """
@@ -176,6 +176,7 @@ class MultimodalForecaster(nn.Module):
         decoded = self.decoder(
             past={module_key(str(node)): values[node] for node in self.past_reads},
             future={module_key(name): values[Node(name, OUT)] for name in self.future_streams},
+            step_edges=batch.step_edges,
         )
         return scale.restore(self.head(decoded))
 

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import numpy as np
+import torch
 
 from mmts.config import ExperimentConfig
 from mmts.config_base import format_duration
 from mmts.data.dataset import Dataset
 from mmts.data.streams import Stream
-from mmts.data.tables import format_times
+from mmts.data.times import format_times
 from mmts.model import MultimodalForecaster
 
 
@@ -20,7 +21,7 @@ def summarise(config: ExperimentConfig, dataset: Dataset, model: MultimodalForec
     schema = dataset.schema
     parts = [
         f"{config.name}: {', '.join(schema.target_columns)} of {len(dataset.items)} items, "
-        f"{schema.horizon} steps of {_words(schema.frequency)} ahead",
+        f"{schema.horizon} steps of {schema.clock} ahead",
         _table(
             ["stream", "every", "rows", "from", "to", "missing", "window", "delay", "columns"],
             [
@@ -32,7 +33,7 @@ def summarise(config: ExperimentConfig, dataset: Dataset, model: MultimodalForec
             ["split", "from", "to", "windows"],
             [
                 [name, first, last, f"{len(dataset.windows(name)):,}"]
-                for name, first, last in dataset.split.dates(schema.has_time_zone)
+                for name, first, last in dataset.split.dates(schema)
             ],
         ),
         _describe_graph(config, model),
@@ -45,13 +46,16 @@ def summarise(config: ExperimentConfig, dataset: Dataset, model: MultimodalForec
 def _describe_stream(name: str, stream: Stream, has_time_zone: bool) -> list[str]:
     schema = stream.schema
     columns = ", ".join(column.name for column in schema.columns)
-    missing = f"{1 - float(stream.observed.float().mean()):.1%}"
+    missing = f"{float(torch.isnan(stream.values).float().mean()):.1%}"
     rows = f"{len(stream.values):,}"
     if schema.is_static:
         return [name, "static", rows, "", "", missing, "1 row", "", columns]
-    span = np.array([int(stream.times.min()), int(stream.times.max()) + schema.cover])
-    first, last = format_times(span, has_time_zone)
-    every = _words(schema.period) if schema.is_regular else "irregular"
+    times = [stream.times(item) for item in range(len(stream.begin))]
+    first, last = min(int(t[0]) for t in times if len(t)), max(int(t[-1]) for t in times if len(t))
+    if schema.clock is not None:
+        last = int(schema.clock.advance(torch.tensor(last), 1))
+    first, last = format_times(np.array([first, last]), has_time_zone)
+    every = "irregular" if schema.clock is None else str(schema.clock)
     window = str(schema.context_steps) + (f"+{schema.future_steps}" if schema.has_future else "")
     delay = _words(schema.delay) if schema.delay else ""
     return [name, every, rows, first, last, missing, f"{window} rows", delay, columns]

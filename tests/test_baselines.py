@@ -52,7 +52,7 @@ def make_dataset(folder: Path, values: np.ndarray, frequency: str = "h", **strea
 def windows_at(dataset: Dataset, row: int) -> WindowGatherer:
     """Return the one window whose first step is a row of the series."""
     stream = dataset.streams["series"]
-    items, origins = torch.tensor([0]), stream.times[row : row + 1]
+    items, origins = torch.tensor([0]), stream.times(0)[row : row + 1]
     return WindowGatherer(
         dataset.schema, dataset.streams, build_windows(dataset.streams, items, origins)
     )

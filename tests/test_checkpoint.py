@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mmts.checkpoint import load_checkpoint, read_info, save_checkpoint
+from mmts.checkpoint import load_checkpoint, save_checkpoint
 from mmts.errors import CheckpointError
 from mmts.forecasting import Forecaster
 from tests.conftest import Command
@@ -74,8 +74,7 @@ def test_a_forecast_needs_no_training_file(trained: Path, tmp_path: Path) -> Non
 
 
 def test_the_first_format_loads_for_ever() -> None:
-    info = read_info(VERSION_1)
-    assert info.format_version == 1
+    assert metadata_of(VERSION_1)["format_version"] == 1
     forecast = Forecaster.from_checkpoint(VERSION_1).predict(make_frames())
     expected = json.loads(VERSION_1.with_suffix(".json").read_text())
     torch.testing.assert_close(

@@ -36,13 +36,14 @@ class WindowFeatures:
 
 def _lay_out(window: StreamWindow, schema: StreamSchema, scaling: StreamScaling) -> list[Tensor]:
     """Return features of one stream, each (batch, step, ...)."""
-    numbers = [i for i, column in enumerate(schema.columns) if column.type == "number"]
-    parts = [window.values[..., numbers], window.observed.float()]
-    for channel, column in enumerate(schema.columns):
+    placed = list(zip(schema.columns, schema.slices, strict=True))
+    parts = [window.values[..., place] for column, place in placed if column.type != "category"]
+    parts.append(window.observed[..., [place.start for _, place in placed]].float())
+    for column, place in placed:
         if column.type == "category":
-            codes = window.values[..., channel].long()
-            one_hot = functional.one_hot(codes, len(scaling.vocabularies[column.name]) + 1)
-            parts.append(one_hot.float() * window.observed[..., channel, None])
+            codes = window.values[..., place.start].long()
+            one_hot = functional.one_hot(codes, scaling.num_codes(column) + 1)
+            parts.append(one_hot.float() * window.observed[..., place])
     if not schema.is_static:
         # An absent row may lie anywhere in time: its age says nothing.
         exists = window.observed.any(dim=-1)

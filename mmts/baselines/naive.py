@@ -29,6 +29,8 @@ SEASONS = (
     timedelta(days=365),
 )
 
+MONTHLY_SEASONS = (3, 12)
+
 
 def forecast_last_value(windows: WindowGatherer) -> Tensor:
     """Repeat the last target value that was known; returns (window, horizon, target).
@@ -54,11 +56,12 @@ def candidate_seasons(schema: DataSchema) -> tuple[int, ...]:
 
     These are an hour, a day, a week, four weeks, 52 weeks and 365 days, as far as each is a whole
     number of steps, more than one, and no longer than the context: 24 and 168 on an hourly grid
-    with a context of a week. A month and a leap year are no fixed number of steps.
+    with a context of a week. On a grid of months they are a quarter and a year.
     """
     steps = []
-    for season in SEASONS:
-        whole, rest = divmod(microseconds(season), schema.frequency)
+    by_month = schema.clock.unit == "month"
+    for season in MONTHLY_SEASONS if by_month else map(microseconds, SEASONS):
+        whole, rest = divmod(season, schema.clock.every if by_month else schema.frequency)
         if rest == 0 and 1 < whole <= schema.target.context_steps:
             steps.append(whole)
     return tuple(steps)
@@ -90,16 +93,16 @@ def _repeat(batch: Batch, schema: DataSchema, season: int) -> Tensor:
     if season == NO_SEASON:
         return forecast
 
-    # Origins and rows stand on one grid, so that row 0 lies equally far back in every window.
-    first_row = round(float(window.start[0, 0]) * 1e6 / schema.frequency)
+    # Origins and rows stand on one grid; months are near enough to their mean to be counted so.
+    first_row = (window.start[:, :1] * 1e6 / schema.frequency).round().long()
     steps = torch.arange(schema.horizon)
     found = torch.zeros(forecast.shape, dtype=torch.bool)
-    for seasons_back in range(1, (schema.horizon - 1 - first_row) // season + 1):
+    for seasons_back in range(1, (schema.horizon - 1 - int(first_row.min())) // season + 1):
         rows = steps - seasons_back * season - first_row
-        inside = (rows >= 0) & (rows < values.shape[1])
-        safe = torch.where(inside, rows, 0)
-        usable = observed[:, safe] & inside[:, None] & ~found
-        forecast = torch.where(usable, values[:, safe], forecast)
+        inside = ((rows >= 0) & (rows < values.shape[1]))[..., None]
+        safe = torch.where(inside, rows[..., None], 0).expand(-1, -1, values.shape[2])
+        usable = observed.gather(1, safe) & inside & ~found
+        forecast = torch.where(usable, values.gather(1, safe), forecast)
         found |= usable
     return forecast
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from mmts.data.schema import DataSchema, StreamSchema
-from mmts.data.streams import Stream
+from mmts.data.streams import NEVER, Stream
 from mmts.data.windows import Windows
 
 _SECOND = 1_000_000
@@ -37,11 +38,14 @@ class StreamWindow:
 class Batch:
     """Windows of all streams, and what came after the origins.
 
+    step_edges: (batch, horizon + 1) float32 seconds relative to the origin, where forecast steps
+        begin and the last one ends.
     target: (batch, horizon, target) float32, scaled; zero where not observed.
     target_observed: (batch, horizon, target) bool.
     """
 
     streams: dict[str, StreamWindow]
+    step_edges: Tensor
     target: Tensor
     target_observed: Tensor
 
@@ -70,18 +74,16 @@ class WindowGatherer:
     def gather(self, chosen: Tensor) -> Batch:
         """Gather the windows at these places, (batch,) int64."""
         items, origins = self.windows.items[chosen], self.windows.origins[chosen]
+        edges = self.schema.step_edges(origins) - origins[:, None]
         target, target_observed = self._gather_target(items, origins)
         return Batch(
             streams={
                 name: _gather_stream(
-                    stream,
-                    items,
-                    origins,
-                    self.windows.anchors[name][chosen],
-                    horizon=self.schema.horizon * self.schema.frequency,
+                    stream, items, origins, self.windows.anchors[name][chosen], edges[:, -1:]
                 )
                 for name, stream in self.streams.items()
             },
+            step_edges=_seconds(edges),
             target=target,
             target_observed=target_observed,
         )
@@ -95,20 +97,20 @@ class WindowGatherer:
 
     def _gather_target(self, items: Tensor, origins: Tensor) -> tuple[Tensor, Tensor]:
         stream = self.streams[self.schema.target_stream]
-        channels = stream.schema.channels("target")
         begin, end = stream.begin[items], stream.end[items]
-        first = begin + (origins - stream.first_time[items]) // self.schema.frequency
+        first = begin + self.schema.clock.elapsed(stream.first_time[items], origins)
         steps = torch.arange(self.schema.horizon, device=items.device)
         rows = first[:, None] + steps
         inside = (rows >= begin[:, None]) & (rows < end[:, None])
-        rows = torch.where(inside, rows, 0)
-        observed = stream.observed[rows][..., channels] & inside[..., None]
-        return stream.values[rows][..., channels].masked_fill(~observed, 0.0), observed
+        found = stream.values[torch.where(inside, rows, 0)][..., stream.schema.channels("target")]
+        observed = inside[..., None] & ~torch.isnan(found)
+        return found.masked_fill(~observed, 0.0), observed
 
 
 def _gather_stream(
-    stream: Stream, items: Tensor, origins: Tensor, anchors: Tensor, horizon: int
+    stream: Stream, items: Tensor, origins: Tensor, anchors: Tensor, horizon: Tensor
 ) -> StreamWindow:
+    """Gather one stream; horizon: (batch, 1) int64 microseconds, the end of the last step."""
     schema = stream.schema
     device = items.device
     begin, end = stream.begin[items], stream.end[items]
@@ -116,63 +118,96 @@ def _gather_stream(
     rows = anchors[:, None] + steps
     inside = (rows >= begin[:, None]) & (rows < end[:, None])
     safe = torch.where(inside, rows, 0)
-    observed = stream.observed[safe] & inside[..., None]
+    found = stream.values[safe]
+    observed = inside[..., None] & ~torch.isnan(found)
     if schema.is_static:
         ageless = torch.zeros(rows.shape, device=device)
         return StreamWindow(
-            values=stream.values[safe].masked_fill(~observed, 0.0),
+            values=found.masked_fill(~observed, 0.0),
             observed=observed,
             start=ageless,
             end=ageless,
             available=torch.full_like(ageless, -torch.inf),
         )
 
-    start = _relative_start(stream, items, origins, rows, safe, inside)
-    known_past = start + schema.lag <= 0
-    known, available = known_past[..., None], _seconds(start + schema.lag)
+    span = _Span.of(stream, items, origins, rows, safe, inside)
+    known_past = span.available <= 0
+    known, available = known_past[..., None], _seconds(span.available)
     if schema.has_future:
-        future_available, known_future = _future_availability(schema, start, horizon)
-        is_future = torch.zeros(len(schema.columns), dtype=torch.bool, device=device)
+        future_available = _future_availability(schema, span)
+        known_future = span.start < horizon
+        if future_available is None:
+            in_seconds = torch.full_like(available, -torch.inf)
+        else:
+            in_seconds = _seconds(future_available)
+            known_future = known_future & (future_available <= 0)
+        is_future = torch.zeros(schema.num_channels, dtype=torch.bool, device=device)
         is_future[schema.channels("future")] = True
         known = torch.where(is_future, known_future[..., None], known_past[..., None])
         holds_past = known_past & bool(schema.channels("target", "past"))
-        available = torch.where(holds_past, available, future_available)
+        available = torch.where(holds_past, available, in_seconds)
     observed = observed & known
     if not schema.is_regular:
-        observed = observed & (start >= -schema.context_span)[..., None]
+        observed = observed & (span.start >= -schema.context_span)[..., None]
     return StreamWindow(
-        values=stream.values[safe].masked_fill(~observed, 0.0),
+        values=found.masked_fill(~observed, 0.0),
         observed=observed,
-        start=_seconds(start),
-        end=_seconds(start + schema.cover),
+        start=_seconds(span.start),
+        end=_seconds(span.end),
         available=available,
     )
 
 
-def _relative_start(
-    stream: Stream, items: Tensor, origins: Tensor, rows: Tensor, safe: Tensor, inside: Tensor
-) -> Tensor:
-    """Return when each row begins, (batch, step) int64 microseconds relative to the origin."""
-    schema = stream.schema
-    if schema.is_regular:
-        # Absent items have no first row; any start does, as none of their rows is observed.
-        since_first = (rows - stream.begin[items][:, None]) * schema.period
-        return stream.first_time[items][:, None] - origins[:, None] + since_first
-    start = stream.times[safe] - origins[:, None]
-    return torch.where(inside, start, -schema.context_span)
+class _Span(NamedTuple):
+    """When rows begin, end, and became known, (batch, step) int64 relative to the origin.
+
+    available: of past columns. stated: what the rows themselves say, where they do.
+    """
+
+    start: Tensor
+    end: Tensor
+    available: Tensor
+    stated: Tensor | None
+
+    @classmethod
+    def of(
+        cls,
+        stream: Stream,
+        items: Tensor,
+        origins: Tensor,
+        rows: Tensor,
+        safe: Tensor,
+        inside: Tensor,
+    ) -> _Span:
+        """Look up the rows of a stream that has times."""
+        schema, since = stream.schema, origins[:, None]
+        if schema.clock is not None:
+            # Absent items have no first row; any start does, as none of their rows is observed.
+            first = stream.first_time[items][:, None]
+            step = rows - stream.begin[items][:, None]
+            start = schema.clock.advance(first, step) - since
+            end = schema.clock.advance(first, step + 1) - since
+        else:
+            start = torch.where(inside, stream.event_times[safe] - since, -schema.context_span)
+            end = start
+        stated, over = None, end + schema.delay
+        if stream.states_availability:
+            stated = torch.where(inside, stream.available[safe] - since, NEVER)
+            # See `row_availability`: beside future columns those of the past are known no sooner
+            # than their period is over.
+            over = torch.maximum(over, stated) if schema.has_future else stated
+        return cls(start, end, over, stated)
 
 
-def _future_availability(
-    schema: StreamSchema, start: Tensor, horizon: int
-) -> tuple[Tensor, Tensor]:
-    """Return when future columns became known, in seconds, and whether they count at the origin."""
-    inside_horizon = start < horizon
+def _future_availability(schema: StreamSchema, span: _Span) -> Tensor | None:
+    """Return when future columns became known, (batch, step) int64; None where always."""
+    if span.stated is not None:
+        return span.stated
     if schema.known_ahead is None:
-        return torch.full(start.shape, -torch.inf, device=start.device), inside_horizon
+        return None
     # Counted from the stamp, which may stand at the end of the period.
-    stamp = start + (schema.cover if schema.stamp == "end" else 0)
-    available = stamp - schema.known_ahead
-    return _seconds(available), inside_horizon & (available <= 0)
+    stamp = span.end if schema.stamp == "end" else span.start
+    return stamp + schema.stamp_shift - schema.known_ahead
 
 
 def _seconds(microseconds: Tensor) -> Tensor:

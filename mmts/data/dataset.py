@@ -6,33 +6,28 @@ import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from mmts.config_base import format_duration
 from mmts.data.batch import WindowGatherer
-from mmts.data.clocks import (
-    build_schema,
+from mmts.data.calendar_features import build_calendar
+from mmts.data.config import DataConfig
+from mmts.data.detection import (
+    FoundClock,
+    describe_row,
     first_off_grid,
-    fit_event_counts,
     item_with_other_period,
 )
-from mmts.data.config import DataConfig
 from mmts.data.frames import Source
-from mmts.data.scaling import StreamScaling, fit_scaling
+from mmts.data.layout import build_schema, fit_event_counts
+from mmts.data.reading import choose_columns, read_table, require_trained_columns
+from mmts.data.scaling import StreamScaling, calendar_scaling, fit_scaling
 from mmts.data.schema import DataSchema, StreamSchema
 from mmts.data.splits import Split, resolve_split
-from mmts.data.streams import Stream, build_stream, empty_stream
-from mmts.data.tables import (
-    Table,
-    choose_columns,
-    format_times,
-    iterate_items,
-    read_table,
-    require_trained_columns,
-)
+from mmts.data.streams import NEVER, Stream, build_stream, empty_stream
+from mmts.data.table import Table
 from mmts.data.windows import build_windows, list_origins
 from mmts.errors import DataError, raise_all
 
@@ -66,8 +61,12 @@ class Dataset:
 
 
 def stream_paths(config: DataConfig) -> dict[str, Path]:
-    """Return the file of each stream."""
-    return {name: Path(config.root) / stream.path for name, stream in config.streams.items()}
+    """Return the file, folder or pattern of each stream that is read."""
+    return {
+        name: Path(config.root) / stream.path
+        for name, stream in config.streams.items()
+        if stream.path is not None
+    }
 
 
 def load_dataset(config: DataConfig) -> Dataset:
@@ -90,18 +89,18 @@ def load_dataset(config: DataConfig) -> Dataset:
     target = tables[schema.target_stream]
     raise_all(DataError, _faults_of_items(config, tables, schema))
     items = _list_items(target)
-    split = resolve_split(config.split, target, schema.target)
+    split = resolve_split(config.split, target, schema)
     notes = _describe_absences(tables, items)
-    tables = {name: _with_items(table, items) for name, table in tables.items()}
+    # Nothing may be learned from items that have no target.
+    tables = {name: table.select(items) for name, table in tables.items()}
     schema = fit_event_counts(schema, tables, split.validation)
     scaling = {
-        name: fit_scaling(table, schema.streams[name], split.validation)
-        for name, table in tables.items()
+        name: calendar_scaling(stream)
+        if stream.calendar is not None
+        else fit_scaling(tables[name], stream, split.validation)
+        for name, stream in schema.streams.items()
     }
-    streams = {
-        name: build_stream(table, schema.streams[name], scaling[name], items)
-        for name, table in tables.items()
-    }
+    streams = _build_streams(schema, scaling, tables, items)
     for note in notes:
         logger.warning("%s", note)
     dataset = Dataset(schema, scaling, streams, items, split, notes)
@@ -117,7 +116,8 @@ def load_streams(
 ) -> tuple[dict[str, Stream], tuple[str, ...]]:
     """Read streams for a forecast, as the checkpoint describes them.
 
-    sources: a file or data frame per stream; a stream left out is absent for all items.
+    sources: a file or data frame per stream; a stream left out is absent for all items, and one
+    that is made up from the calendar is there anyway.
     Returns the streams and the items, which are those of the target stream that the config does
     not exclude.
     Raises DataError for any fault in a source, and when the target stream is left out.
@@ -129,7 +129,7 @@ def load_streams(
             table = read_table(source, config.streams[name], schema.streams[name].columns)
             table = _without_items(table, config)
             tables[name] = table
-            problems += _faults_of_clock(table, name, schema.streams[name], schema.has_time_zone)
+            problems += _faults_of_clock(table, name, schema)
         except DataError as error:
             problems.append(str(error))
     raise_all(DataError, problems)
@@ -141,12 +141,58 @@ def load_streams(
     items = _list_items(tables[schema.target_stream])
     for note in _describe_absences(tables, items):
         logger.warning("%s", note)
+    return _build_streams(schema, scaling, tables, items), items
+
+
+def _build_streams(
+    schema: DataSchema,
+    scaling: dict[str, StreamScaling],
+    tables: dict[str, Table],
+    items: tuple[str, ...],
+) -> dict[str, Stream]:
+    """Lay out all streams, in the order of the schema."""
+    read = {
+        name: build_stream(table, schema.streams[name], scaling[name], items)
+        for name, table in tables.items()
+    }
+    target = read[schema.target_stream]
     return {
-        name: build_stream(tables[name], stream, scaling[name], items)
-        if name in tables
+        name: read[name]
+        if name in read
         else empty_stream(stream, len(items))
+        if stream.calendar is None
+        else _calendar_stream(stream, scaling[name], target, schema, items)
         for name, stream in schema.streams.items()
-    }, items
+    }
+
+
+def _calendar_stream(
+    stream: StreamSchema,
+    scaling: StreamScaling,
+    target: Stream,
+    schema: DataSchema,
+    items: tuple[str, ...],
+) -> Stream:
+    """Make up the calendar from the first row of any item to the last possible horizon."""
+    assert stream.calendar is not None
+    present = target.begin < target.end
+    starts, lengths = target.first_time[present], (target.end - target.begin)[present]
+    first = starts.min()
+    known = int((schema.clock.advance(starts, lengths) + schema.target.delay).max())
+    if target.states_availability:
+        known = max(known, int(target.available[target.available < NEVER].max()))
+    # Two periods more than needed: origins, and items, may stand between the places of this grid.
+    steps = torch.arange(int(schema.clock.elapsed(first, known)) + schema.horizon + 3)
+    edges = schema.clock.advance(first, steps).numpy()
+    table = build_calendar(
+        stream.calendar.features,
+        stream.calendar.holidays,
+        edges[:-1],
+        edges[1:],
+        schema.has_time_zone,
+        schema.time_zone,
+    )
+    return build_stream(table, stream, scaling, items)
 
 
 def fingerprint(config: DataConfig) -> dict[str, str]:
@@ -159,23 +205,16 @@ def fingerprint(config: DataConfig) -> dict[str, str]:
 
 
 def _list_items(target: Table) -> tuple[str, ...]:
-    return tuple(ONE_SERIES if item is None else item for item, _ in iterate_items(target))
+    return tuple(ONE_SERIES if item is None else item for item, _ in target.iterate_items())
 
 
 def _without_items(table: Table, config: DataConfig) -> Table:
     if table.items is None or not config.exclude_items:
         return table
-    keep = ~np.isin(table.items.astype(str), config.exclude_items)
-    if not keep.any():
+    kept = table.select(set(table.items) - set(config.exclude_items))
+    if not kept.items:
         raise DataError(f"{table.source}: data.exclude_items leaves no item. Keep some.")
-    return table.take(keep)
-
-
-def _with_items(table: Table, items: tuple[str, ...]) -> Table:
-    """Leave out items that have no target: nothing may be learned from them."""
-    if table.items is None:
-        return table
-    return table.take(np.isin(table.items.astype(str), items))
+    return kept
 
 
 def _faults_of_items(config: DataConfig, tables: dict[str, Table], schema: DataSchema) -> list[str]:
@@ -186,11 +225,11 @@ def _faults_of_items(config: DataConfig, tables: dict[str, Table], schema: DataS
             f"data.streams.{name}.item: the target stream {schema.target_stream!r} has no items. "
             "Name its item column too, or take this one out."
             for name, stream in config.streams.items()
-            if stream.item is not None
+            if stream.has_items
         ]
     for column in schema.target_columns:
-        values = target.columns[column].astype(np.float64)
-        if np.isnan(values).all():
+        values = target.numbers(column)
+        if np.isnan(values[target.counted()]).all():
             problems.append(
                 f"{target.source}, column {column!r}: the target has no value at all. "
                 "Give a column that holds values."
@@ -199,42 +238,39 @@ def _faults_of_items(config: DataConfig, tables: dict[str, Table], schema: DataS
         problems += [
             f"{target.source}, column {column!r}: item {item!r} has no value of the target. "
             "Take out its rows, or list it under data.exclude_items."
-            for item, rows in iterate_items(target)
+            for item, rows in target.iterate_items()
             if np.isnan(values[rows]).all()
         ]
     return problems
 
 
-def _faults_of_clock(
-    table: Table, name: str, schema: StreamSchema, has_time_zone: bool
-) -> list[str]:
+def _faults_of_clock(table: Table, name: str, schema: DataSchema) -> list[str]:
+    stream = schema.streams[name]
     if table.times is None:
         return []
-    if table.has_time_zone != has_time_zone:
-        had = "stated a UTC offset" if has_time_zone else "had no UTC offset"
+    place = f"{table.source}, column {stream.time!r}"
+    if table.has_time_zone != schema.has_time_zone:
+        had = "stated a UTC offset" if schema.has_time_zone else "had no UTC offset"
+        return [f"{place}: the model was trained on times that {had}. Write them the same way."]
+    if stream.clock is None:
+        return []
+    found = FoundClock(stream.clock, stream.stamp, stream.stamp_shift)
+    row = first_off_grid(table, found)
+    if row is not None:
+        stamp = describe_row(table, row, schema.time_zone)
         return [
-            f"{table.source}, column {schema.time!r}: the model was trained on times that {had}. "
-            "Write them the same way."
+            f"{place}: {stamp} does not stand on a grid of {stream.clock}, which stream {name!r} "
+            "had in training. Correct the row, or take it out."
         ]
-    if not schema.is_regular:
-        return []
-    row = first_off_grid(table, schema.period)
-    if row is None:
-        other = item_with_other_period(table, schema.period)
-        if other is not None:
-            logger.warning(
-                "%s: rows mostly every %s, in training every %s: the places between are missing",
-                table.source,
-                format_duration(timedelta(microseconds=other[1])),
-                format_duration(timedelta(microseconds=schema.period)),
-            )
-        return []
-    stamp = format_times(table.times[row : row + 1], has_time_zone)[0]
-    period = format_duration(timedelta(microseconds=schema.period))
-    return [
-        f"{table.source}, column {schema.time!r}: {stamp} does not stand on a grid of {period}, "
-        f"which stream {name!r} had in training."
-    ]
+    other = item_with_other_period(table, found)
+    if other is not None:
+        logger.warning(
+            "%s: rows mostly every %s, in training every %s: the places between are missing",
+            table.source,
+            other[1],
+            stream.clock,
+        )
+    return []
 
 
 def _describe_absences(tables: dict[str, Table], items: tuple[str, ...]) -> tuple[str, ...]:
@@ -258,7 +294,7 @@ def _listing(names: list[str]) -> str:
 
 def _faults_of_split(dataset: Dataset) -> list[str]:
     problems = []
-    for name, first, last in dataset.split.dates(dataset.schema.has_time_zone):
+    for name, first, last in dataset.split.dates(dataset.schema):
         if len(dataset.windows(name)) == 0:
             steps = dataset.schema.target.context_steps + dataset.schema.horizon
             problems.append(

@@ -1,281 +1,194 @@
-"""Finding the clock of every stream: its rate, its window, and the grid of the forecast."""
+"""Finding the clock of a table: a fixed step, months, local days, or none at all."""
 
 from __future__ import annotations
 
-import logging
-from datetime import timedelta
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+import torch
 
-from mmts.config_base import format_duration, microseconds
-from mmts.data.config import DataConfig, StreamConfig
-from mmts.data.schema import ColumnSchema, DataSchema, StreamSchema
-from mmts.data.tables import Table, format_times, iterate_items
-from mmts.errors import DataError, raise_all
-
-MAX_EVENTS = 512
-"""Events of an irregular stream that a window holds at most when `context_length` is a duration."""
-
-_UNLIMITED = 2**62
-"""Span of a context that is given as a number of events."""
-
-logger = logging.getLogger(__name__)
+from mmts.config_base import Months, microseconds
+from mmts.data.availability import starts_of
+from mmts.data.clock import DAY, Clock
+from mmts.data.config import StreamConfig
+from mmts.data.table import Table
+from mmts.data.times import format_times
 
 MAX_GRID_GROWTH = 10
 """Grid rows per row of a file above which a stream counts as irregular, not as one with gaps."""
 
+_SHORTEST_MONTH = 28 * DAY
+_SHORTEST_DAY = 23 * DAY // 24
 
-def detect_period(table: Table) -> int:
-    """Return the time from row to row, in microseconds, or 0 when the rows stand on no grid.
+Places = npt.NDArray[np.int64]
 
-    The period is the most frequent step; gaps are allowed, rows between two grid places are not.
-    """
+
+class FoundClock(NamedTuple):
+    """A clock, and what the stamps of its rows mark; see `StreamSchema`."""
+
+    clock: Clock | None
+    stamp: Literal["start", "end", "event"]
+    shift: int = 0
+
+
+def find_clock(table: Table, stream: StreamConfig) -> FoundClock:
+    """Return the clock that the config states, else the one that the rows stand on."""
     assert table.times is not None
-    steps = np.concatenate([np.diff(table.times[rows]) for _, rows in iterate_items(table)])
-    if not len(steps):
-        return 0
-    distinct, counts = np.unique(steps, return_counts=True)
-    period = int(distinct[counts.argmax()])
-    if first_off_grid(table, period) is not None:
-        return 0
-    grid_rows = int(steps.sum()) // period + 1
-    return period if grid_rows <= MAX_GRID_GROWTH * len(table) else 0
+    stamp = stream.stamp or "start"
+    zone = stream.time_zone if table.has_time_zone else None
+    if stamp == "event":
+        return FoundClock(None, "event")
+    if isinstance(stream.frequency, Months):
+        return _with_stamps(
+            table, Clock(every=stream.frequency.count, unit="month", time_zone=zone), stamp
+        )
+    if stream.frequency is not None:
+        clock = Clock(every=microseconds(stream.frequency))
+        if zone is not None and clock.every % DAY == 0 and _all_midnight(_local(table, zone)):
+            clock = Clock(every=clock.every // DAY, unit="day", time_zone=zone)
+        return FoundClock(clock, stamp)
+    calendar = _detect_calendar(table, zone)
+    if calendar is not None:
+        return _with_stamps(table, calendar, stamp)
+    period = _detect_period(table)
+    if period:
+        return FoundClock(Clock(every=period), stamp)
+    if stream.stamp is None and (table.available is not None or _is_prose(stream)):
+        return FoundClock(None, "event")
+    return FoundClock(None, stamp)
 
 
-def first_off_grid(table: Table, period: int) -> int | None:
-    """Return the first row that does not stand on its item's grid of `period`."""
-    assert table.times is not None
-    for _, rows in iterate_items(table):
-        times = table.times[rows]
-        off = (times - times[0]) % period != 0
+def has_dates_alone(table: Table, stream: StreamConfig) -> bool:
+    """Whether no stamp tells a time of day: a row is then known when its day is over."""
+    zone = stream.time_zone if table.has_time_zone else None
+    return _all_midnight(_local(table, zone))
+
+
+def first_off_grid(table: Table, found: FoundClock) -> int | None:
+    """Return the first row that does not stand on its item's grid, or shares a place of it."""
+    assert table.times is not None and found.clock is not None
+    for rows, places, exact in _grid_places(table, found):
+        off = ~exact
+        off[1:] |= np.diff(places) == 0
         if off.any():
             return int(rows.start) + int(off.argmax())
     return None
 
 
-def build_schema(
-    config: DataConfig,
-    tables: dict[str, Table],
-    columns: dict[str, tuple[ColumnSchema, ...]],
-) -> DataSchema:
-    """Settle rate, window and grid of all streams.
-
-    Raises DataError when the target stream has no grid, when its rate is not `data.frequency`,
-    when a stated frequency is contradicted by a row, when the horizon is no whole number of
-    steps, and when only some of the streams state a time zone.
-    """
-    target_name = config.target_stream
-    target_table = tables[target_name]
-    problems = []
-    periods = {}
-    for name, table in tables.items():
-        stream = config.streams[name]
-        periods[name] = 0 if table.times is None else _period_of(table, stream)
-        if table.times is not None and stream.frequency is None and stream.stamp != "event":
-            problems += _faults_of_period(table, name, stream, periods[name])
-        if stream.frequency is not None and table.times is not None:
-            row = first_off_grid(table, periods[name])
-            if row is not None:
-                stamp = format_times(table.times[row : row + 1], table.has_time_zone)[0]
-                problems.append(
-                    f"{table.source}, column {stream.time!r}: {stamp} does not stand on a grid of "
-                    f"{format_duration(stream.frequency)}. "
-                    f"Correct data.streams.{name}.frequency, or leave it out."
-                )
-    raise_all(DataError, problems)
-
-    frequency = _grid_of(config, target_name, periods[target_name], target_table)
-    zones = {name: t.has_time_zone for name, t in tables.items() if t.times is not None}
-    if len(set(zones.values())) > 1:
-        without = ", ".join(name for name, has_zone in zones.items() if not has_zone)
-        raise DataError(
-            f"streams {without}: timestamps have no UTC offset, while those of other streams do. "
-            "Write all streams with an offset (2013-10-01T14:00:00Z), or none."
-        )
-    horizon_span = _span_of(config.horizon, frequency)
-    if horizon_span % frequency:
-        raise DataError(
-            f"data.horizon: {_words(horizon_span)} is no whole number of steps of "
-            f"{_words(frequency)}. Choose a multiple."
-        )
-    target_context = config.streams[target_name].context_length
-    default_span = 7 * horizon_span
-    if target_context is not None:
-        default_span = _span_of(target_context, frequency)
-    assert target_table.times is not None
-    # Whether stamps mark the start or the end of a period, they stand on the same grid.
-    grid = _Grid(frequency, horizon_span, target_table.times)
-    streams = {
-        name: _build_stream_schema(
-            config.streams[name], table, columns[name], periods[name], default_span, grid
-        )
-        for name, table in tables.items()
-    }
-    return DataSchema(
-        streams=streams,
-        target_stream=target_name,
-        horizon=horizon_span // frequency,
-        frequency=frequency,
-        has_time_zone=zones[target_name],
-    )
-
-
-class _Grid(NamedTuple):
-    """The grid of origins and forecast steps, in microseconds; times: of the target's rows."""
-
-    frequency: int
-    horizon: int
-    times: npt.NDArray[np.int64]
-
-
-def _period_of(table: Table, stream: StreamConfig) -> int:
-    if stream.stamp == "event":
-        return 0
-    if stream.frequency is not None:
-        return microseconds(stream.frequency)
-    return detect_period(table)
-
-
-def _faults_of_period(table: Table, name: str, stream: StreamConfig, period: int) -> list[str]:
-    """Say why a period that was found, or not found, cannot be what the rows cover."""
-    if period == 0 and stream.stamp == "start" and len(table) > 1:
-        # A row stamped at its start is known when its period ends; without one nobody knows when.
-        return [
-            f"{table.source}, column {stream.time!r}: the rows stand on no regular grid, so that "
-            f"nobody can say when their periods end. For events set data.streams.{name}.stamp: "
-            "event (known at once) or end; else state the frequency to see the first row that is "
-            "off."
-        ]
-    other = item_with_other_period(table, period)
-    if period and other is not None:
-        item, found = other
-        return [
-            f"{table.source}, column {stream.time!r}: item {item!r} has a row every "
-            f"{_words(found)}, others every {_words(period)}. Give it a stream of its own, or "
-            f"state data.streams.{name}.frequency if the others are gaps."
-        ]
-    return []
-
-
-def item_with_other_period(table: Table, period: int) -> tuple[str | None, int] | None:
-    """Return the first item whose most frequent step is another one, and that step."""
-    assert table.times is not None
-    for item, rows in iterate_items(table):
-        distinct, counts = np.unique(np.diff(table.times[rows]), return_counts=True)
-        if len(distinct) and counts.max() > 1 and distinct[counts.argmax()] != period:
-            return item, int(distinct[counts.argmax()])
+def item_with_other_period(table: Table, found: FoundClock) -> tuple[str | None, str] | None:
+    """Return the first item whose most frequent step is another one, and that step in words."""
+    assert found.clock is not None
+    units = found.clock.model_copy(update={"every": 1})
+    for item, rows in table.iterate_items():
+        steps = np.diff(_places(table, rows, FoundClock(units, found.stamp, found.shift)))
+        distinct, counts = np.unique(steps, return_counts=True)
+        if len(distinct) and counts.max() > 1 and distinct[counts.argmax()] != found.clock.every:
+            every = int(distinct[counts.argmax()])
+            return item, str(found.clock.model_copy(update={"every": every}))
     return None
 
 
-def _grid_of(config: DataConfig, name: str, period: int, table: Table) -> int:
-    if period == 0:
-        raise DataError(
-            f"{table.source}: the rows of the target stream stand on no regular grid. "
-            f"State data.streams.{name}.frequency to see the first row that is off."
-        )
-    if config.frequency is not None and microseconds(config.frequency) != period:
-        raise DataError(
-            f"data.frequency: {format_duration(config.frequency)}, but {table.source} has a row "
-            f"every {_words(period)}. The forecast stands on the grid of the target stream; "
-            "take out data.frequency."
-        )
-    return period
+def describe_row(table: Table, row: int, time_zone: str | None) -> str:
+    """Write the stamp of a row."""
+    assert table.times is not None
+    return str(format_times(table.times[row : row + 1], table.has_time_zone, time_zone)[0])
 
 
-def _build_stream_schema(
-    stream: StreamConfig,
-    table: Table,
-    columns: tuple[ColumnSchema, ...],
-    period: int,
-    default_span: int,
-    grid: _Grid,
-) -> StreamSchema:
-    has_future = any(column.role == "future" for column in columns)
-    context = stream.context_length
-    if table.times is None:
-        context_steps, span, future_steps = 1, 0, 0
-    elif period:
-        span = default_span if context is None else _span_of(context, period)
-        context_steps = -(-span // period)
-        future_steps = _future_steps(table.times, period, grid) if has_future else 0
-    else:
-        span = default_span if not isinstance(context, timedelta) else microseconds(context)
-        # How many there really are is learned from the train split, by `fit_event_counts`.
-        context_steps, future_steps = MAX_EVENTS, MAX_EVENTS if has_future else 0
-        if isinstance(context, int):
-            context_steps, span = context, _UNLIMITED
-    return StreamSchema(
-        columns=columns,
-        time=stream.time,
-        item=stream.item,
-        stamp=stream.stamp,
-        period=period,
-        cover=period,
-        delay=microseconds(stream.delay),
-        known_ahead=None if stream.known_ahead is None else microseconds(stream.known_ahead),
-        context_steps=context_steps,
-        context_span=span,
-        future_steps=future_steps,
-    )
+def _is_prose(stream: StreamConfig) -> bool:
+    columns = {column for column, _ in stream.roles()} | {*stream.category, *stream.flag}
+    return bool(stream.text) and columns <= set(stream.text)
 
 
-def _future_steps(times: npt.NDArray[np.int64], period: int, grid: _Grid) -> int:
-    """Count the rows that touch the horizon: one more where a row may straddle the origin."""
-    phases = np.concatenate([times, grid.times]) - grid.times[0]
-    straddles = grid.frequency % period != 0 or (phases % period != 0).any()
-    return -(-grid.horizon // period) + int(straddles)
+def _detect_period(table: Table) -> int:
+    """Return the fixed time from row to row, in microseconds, or 0 when there is none.
 
-
-def fit_event_counts(schema: DataSchema, tables: dict[str, Table], cut: int) -> DataSchema:
-    """Give windows of irregular streams as many places as the train split ever needs.
-
-    cut: end of the train split, int64 microseconds. Logs when `MAX_EVENTS` are too few.
+    The period is the most frequent step; gaps are allowed, rows between two grid places are not.
     """
-    streams = dict(schema.streams)
-    for name, stream in schema.streams.items():
-        if stream.is_regular or stream.is_static or stream.context_span == _UNLIMITED:
-            continue
-        most = _most_events(tables[name], stream.context_span, cut - stream.lag)
-        if most > MAX_EVENTS:
-            logger.warning(
-                "stream %r: up to %d events lie in its context; a window holds the last %d",
-                name,
-                most,
-                MAX_EVENTS,
-            )
-        changes = {"context_steps": min(most, MAX_EVENTS)}
-        if stream.has_future:
-            horizon = schema.horizon * schema.frequency
-            changes["future_steps"] = min(_most_events(tables[name], horizon, cut), MAX_EVENTS)
-        streams[name] = stream.model_copy(update=changes)
-    return schema.model_copy(update={"streams": streams})
-
-
-def _most_events(table: Table, span: int, cut: int) -> int:
-    """Return how many events lie within `span` at most, up to a moment; at least one."""
     assert table.times is not None
-    most = 1
-    for _, rows in iterate_items(table):
-        times = table.times[rows]
-        times = times[times <= cut]
-        before = np.searchsorted(times, times - span, side="right")
-        most = max(most, int((np.arange(1, len(times) + 1) - before).max(initial=1)))
-    return most
+    distinct, counts, total = _count_steps(table)
+    if not len(distinct):
+        return 0
+    period = int(distinct[counts.argmax()])
+    if first_off_grid(table, FoundClock(Clock(every=period), "start")) is not None:
+        return 0
+    return period if total // period + 1 <= MAX_GRID_GROWTH * len(table) else 0
 
 
-def _span_of(length: timedelta | int, period: int) -> int:
-    if isinstance(length, int):
-        return length * period
-    return microseconds(length)
-
-
-def _words(span: int) -> str:
-    return format_duration(timedelta(microseconds=span))
-
-
-def row_starts(table: Table, schema: StreamSchema) -> npt.NDArray[np.int64]:
-    """Return when the period of each row begins, whatever a timestamp marks."""
+def _count_steps(table: Table) -> tuple[Places, Places, int]:
+    """Return the distinct steps from row to row, how often each is there, and their sum."""
     assert table.times is not None
-    return table.times - schema.cover if schema.stamp == "end" else table.times
+    found: dict[int, int] = {}
+    total = 0
+    for _, rows in table.iterate_items():
+        steps, counts = np.unique(np.diff(table.times[rows]), return_counts=True)
+        total += int((steps * counts).sum())
+        for step, count in zip(steps.tolist(), counts.tolist(), strict=True):
+            found[step] = found.get(step, 0) + count
+    distinct = np.array(sorted(found), dtype=np.int64)
+    return distinct, np.array([found[step] for step in distinct.tolist()], dtype=np.int64), total
+
+
+def _detect_calendar(table: Table, zone: str | None) -> Clock | None:
+    """Return a clock of months, or of local days, where every stamp is the edge of one."""
+    assert table.times is not None
+    distinct, _, _ = _count_steps(table)
+    if not len(distinct) or distinct[0] < _SHORTEST_DAY:
+        return None
+    local = _local(table, zone)
+    if not _all_midnight(local):
+        return None
+    unit: Literal["month", "day"]
+    if distinct[0] >= _SHORTEST_MONTH and (local.is_month_start.all() or local.is_month_end.all()):
+        unit = "month"
+    elif zone is not None:
+        unit = "day"
+    else:
+        return None
+    units = FoundClock(Clock(every=1, unit=unit, time_zone=zone), "start")
+    steps = [np.diff(_places(table, rows, units)) for _, rows in table.iterate_items()]
+    counted, counts = np.unique(np.concatenate(steps), return_counts=True)
+    every = int(counted[counts.argmax()])
+    if every == 0 or (counted % every).any():
+        return None
+    if int((counted * counts).sum()) // every + 1 > MAX_GRID_GROWTH * len(table):
+        return None
+    return Clock(every=every, unit=unit, time_zone=zone)
+
+
+def _with_stamps(table: Table, clock: Clock, stamp: Literal["start", "end"]) -> FoundClock:
+    """Tell a month that is stamped with the date of its last day from one stamped at its start."""
+    local = _local(table, clock.time_zone)
+    if clock.unit == "month" and local.is_month_end.all() and _all_midnight(local):
+        return FoundClock(clock, "end", -DAY)
+    return FoundClock(clock, stamp)
+
+
+def _grid_places(
+    table: Table, found: FoundClock
+) -> Iterator[tuple[slice, Places, npt.NDArray[np.bool_]]]:
+    """Yield rows, their places on the item's grid, and whether they stand exactly there."""
+    assert table.times is not None and found.clock is not None
+    for _, rows in table.iterate_items():
+        starts = torch.from_numpy(starts_of(table.times[rows], *found))
+        places = found.clock.elapsed(starts[0], starts)
+        yield rows, places.numpy(), (found.clock.advance(starts[0], places) == starts).numpy()
+
+
+def _places(table: Table, rows: slice, found: FoundClock) -> Places:
+    assert table.times is not None and found.clock is not None
+    starts = torch.from_numpy(np.ascontiguousarray(starts_of(table.times[rows], *found)))
+    return found.clock.elapsed(starts[0], starts).numpy()
+
+
+def _local(table: Table, zone: str | None) -> pd.DatetimeIndex:
+    """Return the stamps of all rows that count, as the clock on the wall shows them."""
+    assert table.times is not None
+    stamps = pd.DatetimeIndex(table.times[table.counted()].astype("datetime64[us]"))
+    return stamps if zone is None else stamps.tz_localize("UTC").tz_convert(zone).tz_localize(None)
+
+
+def _all_midnight(local: pd.DatetimeIndex) -> bool:
+    return bool((local == local.normalize()).all())

@@ -100,6 +100,12 @@ class StreamSchema(Config):
             for channel in range(place.start, place.stop)
         ]
 
+    def stamps(self, starts: Tensor) -> Tensor:
+        """Return the timestamps of rows whose periods start so, int64 microseconds."""
+        if self.stamp == "end" and self.clock is not None:
+            return self.clock.advance(starts, 1) + self.stamp_shift
+        return starts + self.stamp_shift
+
     @cached_property
     def has_future(self) -> bool:
         """Whether some column is known over the horizon."""
@@ -149,6 +155,4 @@ class DataSchema(Config):
 
     def step_stamps(self, origins: Tensor) -> Tensor:
         """Return the timestamp of each step as the user stamps rows, (window, horizon) int64."""
-        edges = self.step_edges(origins)
-        marks = edges[:, 1:] if self.target.stamp == "end" else edges[:, :-1]
-        return marks + self.target.stamp_shift
+        return self.target.stamps(self.step_edges(origins)[:, :-1])

@@ -2,47 +2,69 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mmts.data.clocks import row_starts
-from mmts.data.scaling import StreamScaling, encode_columns
+from mmts.data.availability import row_starts, stated_availability
+from mmts.data.scaling import BLOCK, StreamScaling, encode_column
 from mmts.data.schema import StreamSchema
-from mmts.data.tables import Table, iterate_items
+from mmts.data.table import Table
+
+Allocator = Callable[[str, tuple[int, ...], type], npt.NDArray[Any]]
+"""Makes an array of a name, shape and type: in memory, or as a memory map."""
+
+NEVER = 2**62
+"""When a row that is missing becomes known."""
 
 
 @dataclass(frozen=True)
 class Stream:
     """One stream, scaled.
 
-    values: (row, channel) float32, zero where not observed.
-    observed: (row, channel) bool.
-    times: (row,) int64 microseconds, the start of each row's period.
+    values: (row, channel) float32, NaN where not observed.
     begin, end: (item,) int64, the rows of each item; equal where the item is absent.
-    first_time: (item,) int64, the start of each item's first row; 0 where absent.
+    first_time: (item,) int64 microseconds, the start of each item's first row; 0 where absent.
+    event_times: (row,) int64 microseconds, of a stream without a clock; else empty.
+    available: (row,) int64 microseconds, when each row became known, where a column of its own
+        says so; else empty.
     """
 
     schema: StreamSchema
     values: Tensor
-    observed: Tensor
-    times: Tensor
     begin: Tensor
     end: Tensor
     first_time: Tensor
+    event_times: Tensor
+    available: Tensor
 
     def to(self, device: torch.device) -> Stream:
         """Return the stream on another device."""
-        return replace(
-            self,
-            **{
-                name: getattr(self, name).to(device)
-                for name in ("values", "observed", "times", "begin", "end", "first_time")
-            },
-        )
+        tensors = [field.name for field in fields(self) if field.name != "schema"]
+        return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
+
+    @property
+    def states_availability(self) -> bool:
+        """Whether each row says when it became known."""
+        return len(self.available) > 0
+
+    def times(self, item: int) -> Tensor:
+        """Return when each row of an item begins, (row,) int64 microseconds."""
+        begin, end = int(self.begin[item]), int(self.end[item])
+        if self.schema.clock is None:
+            return self.event_times[begin:end]
+        steps = torch.arange(end - begin, device=self.begin.device)
+        return self.schema.clock.advance(self.first_time[item], steps)
+
+    def observed(self, item: int, channels: list[int]) -> Tensor:
+        """Tell which values of an item are there, (row, channel)."""
+        begin, end = int(self.begin[item]), int(self.end[item])
+        return ~torch.isnan(self.values[begin:end, channels])
 
 
 def empty_stream(schema: StreamSchema, num_items: int) -> Stream:
@@ -51,72 +73,109 @@ def empty_stream(schema: StreamSchema, num_items: int) -> Stream:
     # One unobserved row, so that a gather has something to index.
     return Stream(
         schema=schema,
-        values=torch.zeros(1, len(schema.columns)),
-        observed=torch.zeros(1, len(schema.columns), dtype=torch.bool),
-        times=torch.zeros(1, dtype=torch.int64),
+        values=torch.full((1, schema.num_channels), torch.nan),
         begin=nowhere,
         end=nowhere,
         first_time=nowhere,
+        event_times=torch.zeros(0 if schema.is_regular else 1, dtype=torch.int64),
+        available=torch.zeros(0 if schema.available_at is None else 1, dtype=torch.int64),
     )
 
 
+def in_memory(name: str, shape: tuple[int, ...], dtype: type) -> npt.NDArray[Any]:
+    """Make an array that no file stands behind."""
+    return np.empty(shape, dtype=dtype)
+
+
 def build_stream(
-    table: Table, schema: StreamSchema, scaling: StreamScaling, items: tuple[str, ...]
+    table: Table,
+    schema: StreamSchema,
+    scaling: StreamScaling,
+    items: tuple[str, ...],
+    allocate: Allocator = in_memory,
 ) -> Stream:
     """Lay out one table; a regular stream gets an unobserved row wherever its grid has a gap.
 
     items: the items of the experiment, in order. Other items of the table are left out.
+    allocate: makes the arrays that are as long as the stream.
     """
-    values, observed = encode_columns(table, schema, scaling)
-    starts = np.zeros(len(table), dtype=np.int64)
-    if table.times is not None:
-        starts = row_starts(table, schema)
-
-    begin = np.zeros(len(items), dtype=np.int64)
-    end = np.zeros(len(items), dtype=np.int64)
-    first_time = np.zeros(len(items), dtype=np.int64)
-    pieces: list[_Piece] = []
-    num_rows = 0
-    places = {item: place for place, item in enumerate(items)}
-    for item, rows in iterate_items(table):
-        if item is not None and item not in places:
-            continue
-        piece = _Piece(values[rows], observed[rows], starts[rows])
-        if schema.is_regular:
-            piece = piece.on_grid(schema.period)
-        here: int | slice = slice(None) if item is None else places[item]
-        begin[here], end[here] = num_rows, num_rows + len(piece.times)
-        first_time[here] = piece.times[0]
-        num_rows += len(piece.times)
-        pieces.append(piece)
-    if not pieces:
+    table = table.select(items)
+    starts = None if table.times is None else row_starts(table, schema)
+    layout = _Layout(table, schema, items, starts)
+    if layout.num_rows == 0:
         return empty_stream(schema, len(items))
+
+    values = allocate("values", (layout.num_rows, schema.num_channels), np.float32)
+    values.fill(np.nan)
+    for rows, places in layout.blocks():
+        for column, channels in zip(schema.columns, schema.slices, strict=True):
+            values[places, channels] = encode_column(table, column, scaling, rows)
+    event_times = available = np.zeros(0, dtype=np.int64)
+    if starts is not None and schema.clock is None:
+        event_times = layout.spread("event_times", starts, 0, allocate)
+    stated = stated_availability(table, schema)
+    if stated is not None:
+        available = layout.spread("available", stated, NEVER, allocate)
     return Stream(
         schema=schema,
-        values=torch.from_numpy(np.concatenate([piece.values for piece in pieces])),
-        observed=torch.from_numpy(np.concatenate([piece.observed for piece in pieces])),
-        times=torch.from_numpy(np.concatenate([piece.times for piece in pieces])),
-        begin=torch.from_numpy(begin),
-        end=torch.from_numpy(end),
-        first_time=torch.from_numpy(first_time),
+        values=torch.from_numpy(values),
+        begin=torch.from_numpy(layout.begin),
+        end=torch.from_numpy(layout.end),
+        first_time=torch.from_numpy(layout.first_time),
+        event_times=torch.from_numpy(event_times),
+        available=torch.from_numpy(available),
     )
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """The rows of one item."""
+class _Layout:
+    """Where each row of a table goes."""
 
-    values: npt.NDArray[np.float32]
-    observed: npt.NDArray[np.bool_]
-    times: npt.NDArray[np.int64]
+    def __init__(
+        self,
+        table: Table,
+        schema: StreamSchema,
+        items: tuple[str, ...],
+        starts: npt.NDArray[np.int64] | None,
+    ) -> None:
+        self.begin, self.end, self.first_time = np.zeros((3, len(items)), dtype=np.int64)
+        self.num_rows = 0
+        self.pieces: list[tuple[slice, npt.NDArray[np.int64] | None, int]] = []
+        places = {item: place for place, item in enumerate(items)}
+        for item, rows in table.iterate_items():
+            length, inside = rows.stop - rows.start, None
+            if starts is not None and schema.clock is not None:
+                own = torch.from_numpy(np.ascontiguousarray(starts[rows]))
+                elapsed = schema.clock.elapsed(own[0], own)
+                if int(elapsed[-1]) + 1 != length:
+                    length, inside = int(elapsed[-1]) + 1, elapsed.numpy()
+            here: int | slice = slice(None) if item is None else places[item]
+            self.begin[here], self.end[here] = self.num_rows, self.num_rows + length
+            if starts is not None:
+                self.first_time[here] = starts[rows.start]
+            self.pieces.append((rows, inside, self.num_rows))
+            self.num_rows += length
 
-    def on_grid(self, period: int) -> _Piece:
-        """Insert an unobserved row at every place of the grid that has none."""
-        places = (self.times - self.times[0]) // period
-        num_rows = int(places[-1]) + 1
-        if num_rows == len(places):
-            return self
-        values = np.zeros((num_rows, self.values.shape[1]), dtype=np.float32)
-        observed = np.zeros(values.shape, dtype=bool)
-        values[places], observed[places] = self.values, self.observed
-        return _Piece(values, observed, self.times[0] + np.arange(num_rows) * period)
+    def blocks(self) -> list[tuple[slice, slice | npt.NDArray[np.int64]]]:
+        """Return rows of the table and the places that they go to, a piece at a time."""
+        found: list[tuple[slice, slice | npt.NDArray[np.int64]]] = []
+        for rows, inside, first in self.pieces:
+            for begin in range(rows.start, rows.stop, BLOCK):
+                end = min(begin + BLOCK, rows.stop)
+                since = slice(begin - rows.start, end - rows.start)
+                if inside is None:
+                    found.append(
+                        (slice(begin, end), slice(first + since.start, first + since.stop))
+                    )
+                else:
+                    found.append((slice(begin, end), first + inside[since]))
+        return found
+
+    def spread(
+        self, name: str, of_rows: npt.NDArray[np.int64], fill: int, allocate: Allocator
+    ) -> npt.NDArray[np.int64]:
+        """Lay out one number per row; places without a row get `fill`."""
+        laid_out = allocate(name, (self.num_rows,), np.int64)
+        laid_out.fill(fill)
+        for rows, places in self.blocks():
+            laid_out[places] = of_rows[rows]
+        return laid_out

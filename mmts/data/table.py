@@ -68,10 +68,8 @@ class Table:
 
     def counted(self) -> npt.NDArray[np.bool_]:
         """Tell which rows belong to an item that counts, (row,)."""
-        rows = int(self.end.max(initial=0))
-        if self.times is not None:
-            rows = len(self.times)
-        counted = np.zeros(rows, dtype=bool)
+        first = next(iter(self.columns.values()))
+        counted = np.zeros(len(first.codes if isinstance(first, Words) else first), dtype=bool)
         for _, place in self.iterate_items():
             counted[place] = True
         return counted

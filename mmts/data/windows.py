@@ -60,21 +60,56 @@ def find_anchors(stream: Stream, items: Tensor, origins: Tensor) -> Tensor:
     begin = stream.begin[items]
     if schema.is_static:
         return begin + 1
-    if schema.is_regular:
-        elapsed = origins - stream.first_time[items]
-        if schema.has_future:
-            return begin + torch.div(elapsed, schema.period, rounding_mode="floor")
-        latest = torch.div(elapsed - schema.lag, schema.period, rounding_mode="floor")
-        return begin + latest + 1
-    anchors = begin.clone()
-    cutoff = origins if schema.has_future else origins - schema.lag
-    for item in torch.unique(items).tolist():
-        here = items == item
-        times = stream.times[int(stream.begin[item]) : int(stream.end[item])]
-        # An event at the origin belongs to the future; one that became known there is past.
-        found = torch.searchsorted(times, cutoff[here], right=not schema.has_future)
-        anchors[here] += found
-    return anchors
+    if schema.clock is not None and (schema.has_future or not stream.states_availability):
+        reached = origins if schema.has_future else origins - schema.delay
+        return begin + schema.clock.elapsed(stream.first_time[items], reached)
+    if schema.has_future:
+        # An event at the origin belongs to the future.
+        return _count_rows(stream.event_times, stream, items, origins - 1)
+    if not stream.states_availability:
+        return _count_rows(stream.event_times, stream, items, origins - schema.delay)
+    anchors = _last_known(stream, items, origins)
+    if schema.clock is None:
+        return anchors
+    # What was published early stays where it stands on the grid, and what is late leaves a gap.
+    due = begin + schema.clock.elapsed(stream.first_time[items], origins - schema.delay)
+    return torch.maximum(anchors, due)
+
+
+def _count_rows(times: Tensor, stream: Stream, items: Tensor, latest: Tensor) -> Tensor:
+    """Return for each window the row after the last one whose time is not past `latest`.
+
+    times: (row,) int64, ascending within each item. One search serves all items: rows are keyed
+    by the place of their item and the rank of their time among all times.
+    """
+    moments = torch.unique(times)
+    segments = torch.unique(stream.begin)
+    segment = torch.searchsorted(
+        segments, torch.arange(len(times), device=times.device), right=True
+    )
+    keys = segment * (len(moments) + 1) + torch.searchsorted(moments, times)
+    ranks = torch.searchsorted(moments, latest.contiguous(), right=True)
+    own = torch.searchsorted(segments, stream.begin[items].contiguous(), right=True)
+    found = torch.searchsorted(keys, own * (len(moments) + 1) + ranks)
+    begin, end = stream.begin[items], stream.end[items]
+    return torch.clamp(found, begin, end)
+
+
+def _last_known(stream: Stream, items: Tensor, origins: Tensor) -> Tensor:
+    """Return the row after the latest one that was known, where each row says when it was.
+
+    Rows may become known in any order. They are sorted by that moment within their item; how many
+    of them were known is then one search, and the latest of these a running maximum.
+    """
+    rows = torch.arange(len(stream.available), device=stream.available.device)
+    segments = torch.unique(stream.begin)
+    segment = torch.searchsorted(segments, rows, right=True)
+    by_time = torch.argsort(stream.available, stable=True)
+    order = by_time[torch.argsort(segment[by_time], stable=True)]
+    known = _count_rows(stream.available[order], stream, items, origins)
+    begin = stream.begin[items]
+    latest = torch.cummax(order, dim=0).values
+    return torch.where(known > begin, latest[(known - 1).clamp(min=0)] + 1, begin)
 
 
 def list_origins(target: Stream, schema: DataSchema, begin: int, end: int) -> tuple[Tensor, Tensor]:
@@ -83,20 +118,18 @@ def list_origins(target: Stream, schema: DataSchema, begin: int, end: int) -> tu
     An origin needs a full context of the target stream behind it and at least one observed
     target value in its horizon. Times in microseconds.
     """
-    assert target.schema.is_regular
-    period = schema.frequency
-    has_target = target.observed[:, target.schema.channels("target")].any(dim=1)
-    count = torch.cat([torch.zeros(1, dtype=torch.int64), has_target.cumsum(0)])
+    context, horizon = target.schema.context_steps, schema.horizon
+    channels = target.schema.channels("target")
     items, origins = [], []
-    for item, (first_row, end_row) in enumerate(
-        zip(target.begin.tolist(), target.end.tolist(), strict=True)
-    ):
-        first_origin = first_row + target.schema.context_steps
+    for item in range(len(target.begin)):
+        has_target = target.observed(item, channels).any(dim=1)
+        count = torch.cat([torch.zeros(1, dtype=torch.int64), has_target.cumsum(0)])
         # An item may be too short for any window.
-        rows = torch.arange(first_origin, max(first_origin, end_row - schema.horizon + 1))
-        times = target.first_time[item] + (rows - first_row) * period
-        usable = (times >= begin) & (times + schema.horizon * period <= end)
-        usable &= count[rows + schema.horizon] > count[rows]
+        rows = torch.arange(context, max(context, len(has_target) - horizon + 1))
+        times = schema.clock.advance(target.first_time[item], rows)
+        ends = schema.clock.advance(target.first_time[item], rows + horizon)
+        usable = (times >= begin) & (ends <= end)
+        usable &= count[rows + horizon] > count[rows]
         origins.append(times[usable])
         items.append(torch.full_like(times[usable], item))
     return torch.cat(items), torch.cat(origins)
@@ -109,15 +142,16 @@ def latest_origins(target: Stream, schema: DataSchema) -> tuple[Tensor, Tensor]:
     that is not known ahead, has become available.
     """
     channels = target.schema.channels("target", "past")
-    has_value = target.observed[:, channels].any(dim=1)
     items, origins = [], []
-    for item, (first_row, end_row) in enumerate(
-        zip(target.begin.tolist(), target.end.tolist(), strict=True)
-    ):
-        known = torch.nonzero(has_value[first_row:end_row]).flatten()
+    for item in range(len(target.begin)):
+        known = torch.nonzero(target.observed(item, channels).any(dim=1)).flatten()
         if len(known):
             items.append(item)
-            available = int(known[-1]) * schema.frequency + target.schema.lag
-            steps = -(-available // schema.frequency)
-            origins.append(int(target.first_time[item]) + steps * schema.frequency)
+            last, first = int(known[-1]), target.first_time[item]
+            if target.states_availability:
+                available = int(target.available[int(target.begin[item]) + last])
+            else:
+                available = int(schema.clock.advance(first, last + 1)) + target.schema.delay
+            steps = int(schema.clock.elapsed(first, available - 1)) + 1
+            origins.append(int(schema.clock.advance(first, steps)))
     return torch.tensor(items, dtype=torch.int64), torch.tensor(origins, dtype=torch.int64)

@@ -40,6 +40,9 @@ def default_encoder(stream: StreamConfig) -> EncoderConfig:
     """Return the kind that suits a stream: tokens per step where the future is read by step."""
     if stream.is_static:
         return MLPEncoderConfig(dim=32, num_layers=1)
-    if stream.future:
+    if stream.future or stream.calendar:
         return ConvEncoderConfig(dim=32, num_layers=2)
+    if stream.text:
+        # Few and far between, and each with a meaning of its own.
+        return MLPEncoderConfig(dim=32, num_layers=2)
     return PatchEncoderConfig()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ from mmts.baselines.naive import choose_season, forecast_last_value, forecast_se
 from mmts.baselines.ridge import PENALTIES, fit_ridge
 from mmts.baselines.targets import collect_targets
 from mmts.checkpoint import CheckpointInfo
-from mmts.config_base import format_duration
 from mmts.data.batch import WindowGatherer
 from mmts.data.dataset import Dataset, fingerprint, load_streams, stream_paths
 from mmts.data.splits import SPLITS
@@ -71,8 +69,7 @@ def evaluate(forecaster: Forecaster, dataset: Dataset, split: str = "test") -> E
     train split, as the model was. A model's point forecast is its median, and for RMSE its mean,
     where it has them. Raises DataError when one of the splits read has no window.
     """
-    has_time_zone = dataset.schema.has_time_zone
-    dates = {name: (first, end) for name, first, end in dataset.split.dates(has_time_zone)}
+    dates = {name: (first, end) for name, first, end in dataset.split.dates(dataset.schema)}
     gatherers = {name: dataset.windows(name) for name in {"train", "validation", split}}
     raise_all(
         DataError,
@@ -109,7 +106,7 @@ def evaluate(forecaster: Forecaster, dataset: Dataset, split: str = "test") -> E
         dates=dates,
         num_windows=len(gatherer),
         num_values=int(windows.observed.sum()),
-        step=format_duration(timedelta(microseconds=dataset.schema.frequency)),
+        step=str(dataset.schema.clock),
         season=season,
         penalty=ridge.penalty,
         quantile_levels=levels,
@@ -149,13 +146,12 @@ def _naive_scales(forecaster: Forecaster, dataset: Dataset, season: int) -> Arra
     stream = dataset.streams[dataset.schema.target_stream]
     channels = stream.schema.channels("target")
     scales = np.full((len(dataset.items), len(channels)), np.nan)
-    last = dataset.split.validation - dataset.schema.frequency
-    for item, (begin, end) in enumerate(
-        zip(stream.begin.tolist(), stream.end.tolist(), strict=True)
-    ):
-        end = begin + int((stream.times[begin:end] <= last).sum())
+    for item, begin in enumerate(stream.begin.tolist()):
+        times = stream.times(item)
+        ends = dataset.schema.clock.advance(times, 1)
+        end = begin + int((ends <= dataset.split.validation).sum())
         values = _unscale(forecaster, stream.values[begin:end][:, channels])
-        observed = stream.observed[begin:end][:, channels].numpy()
+        observed = np.isfinite(values)
         for target in range(len(channels)):
             scales[item, target] = metrics.seasonal_naive_scale(
                 values[:, target], observed[:, target], season
@@ -194,10 +190,10 @@ def _count_origins(dataset: Dataset, split: str) -> int:
     """Count the places of the grid whose horizon lies in the split and in the rows of an item."""
     stream = dataset.streams[dataset.schema.target_stream]
     first, end = dataset.split.bounds(split)
-    horizon = dataset.schema.horizon
+    horizon, clock = dataset.schema.horizon, dataset.schema.clock
     count = 0
-    for begin, stop in zip(stream.begin.tolist(), stream.end.tolist(), strict=True):
-        starts = stream.times[begin : max(begin, stop - horizon + 1)]
-        last = end - horizon * dataset.schema.frequency
-        count += int(((starts >= first) & (starts <= last)).sum())
+    for item in range(len(stream.begin)):
+        times = stream.times(item)
+        starts = times[: max(0, len(times) - horizon + 1)]
+        count += int(((starts >= first) & (clock.advance(starts, horizon) <= end)).sum())
     return count

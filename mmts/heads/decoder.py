@@ -20,8 +20,6 @@ class HorizonDecoder(nn.Module):
     the tokens of the target stream, and of every other stream that the head reads.
     """
 
-    step_end: Tensor
-
     def __init__(
         self,
         horizon: int,
@@ -38,7 +36,6 @@ class HorizonDecoder(nn.Module):
         time_unit: seconds per forecast step.
         """
         super().__init__()
-        self.time_unit = time_unit
         self.steps = nn.Parameter(torch.randn(horizon, dim) * 0.02)
         self.future = nn.ModuleDict(
             {name: nn.Linear(spec.dim, dim, bias=False) for name, spec in future.items()}
@@ -53,15 +50,16 @@ class HorizonDecoder(nn.Module):
         )
         self.feed_forward = build_feed_forward(dim, dropout)
         self.norm = nn.LayerNorm(dim)
-        ends = torch.arange(1, horizon + 1) * time_unit
-        self.register_buffer("step_end", ends, persistent=False)
 
-    def forward(self, past: Mapping[str, Tokens], future: Mapping[str, Tokens]) -> Tensor:
-        """Return (batch, horizon, dim)."""
-        batch = len(next(iter(past.values())).values)
-        start = (self.step_end - self.time_unit).expand(batch, -1)
-        end = self.step_end.expand(batch, -1)
-        query = self.steps.expand(batch, -1, -1)
+    def forward(
+        self, past: Mapping[str, Tokens], future: Mapping[str, Tokens], step_edges: Tensor
+    ) -> Tensor:
+        """Return (batch, horizon, dim).
+
+        step_edges: (batch, horizon + 1) seconds relative to the origin.
+        """
+        start, end = step_edges[:, :-1], step_edges[:, 1:]
+        query = self.steps.expand(len(step_edges), -1, -1)
         for name, project in self.future.items():
             tokens = future[name]
             covering = cover_steps(start, end, tokens.grid).to(tokens.values.dtype)

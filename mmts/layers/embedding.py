@@ -21,24 +21,32 @@ class ColumnFeatures(nn.Module):
     def __init__(self, schema: StreamSchema, vocabulary_sizes: dict[str, int]) -> None:
         """Build for the columns of one stream.
 
-        vocabulary_sizes: names known per category column; codes run from 0 (unseen) to the size.
+        vocabulary_sizes: largest code per category column; codes run from 0 (unseen) to it.
         """
         super().__init__()
-        types = [column.type for column in schema.columns]
-        self.numbers = [i for i, kind in enumerate(types) if kind == "number"]
-        self.categories = [i for i, kind in enumerate(types) if kind == "category"]
-        sizes = [vocabulary_sizes[schema.columns[i].name] + 1 for i in self.categories]
+        placed = list(zip(schema.columns, schema.slices, strict=True))
+        self.numbers = [
+            channel
+            for column, place in placed
+            if column.type != "category"
+            for channel in range(place.start, place.stop)
+        ]
+        categories = [(c.name, place.start) for c, place in placed if c.type == "category"]
+        self.categories = [channel for _, channel in categories]
+        # All channels of a column are there, or none.
+        self.indicators = [place.start for _, place in placed]
+        sizes = [vocabulary_sizes[name] + 1 for name, _ in categories]
         dims = [min(MAX_CATEGORY_DIM, (size + 1) // 2) for size in sizes]
         self.embeddings = nn.ModuleList(
             nn.Embedding(size, dim) for size, dim in zip(sizes, dims, strict=True)
         )
         self.has_age = not (schema.is_regular or schema.is_static)
-        self.dim = len(self.numbers) + sum(dims) + len(types) + int(self.has_age)
+        self.dim = len(self.numbers) + sum(dims) + len(self.indicators) + int(self.has_age)
 
     def forward(self, window: StreamWindow) -> Tensor:
         """Return features (batch, step, feature)."""
         observed = window.observed.to(window.values.dtype)
-        parts = [window.values[..., self.numbers], observed]
+        parts = [window.values[..., self.numbers], observed[..., self.indicators]]
         for channel, embedding in zip(self.categories, self.embeddings, strict=True):
             codes = window.values[..., channel].long()
             parts.append(embedding(codes) * observed[..., channel, None])

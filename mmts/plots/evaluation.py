@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from torch import Tensor
 
 from mmts.data.dataset import Dataset
-from mmts.data.tables import format_times
+from mmts.data.times import format_times
 from mmts.evaluation import MODEL as MODEL_NAME
 from mmts.evaluation import Evaluation, WindowForecasts
 from mmts.plots.style import (
@@ -99,7 +101,8 @@ def plot_test_windows(
 
     figure = new_figure(12, 6.2, f"{target}: windows of the {evaluation.split} split by their MAE")
     panels = figure.subplots(2, 3).ravel().tolist()
-    stamps = format_times(windows.origins, dataset.schema.has_time_zone)
+    schema = dataset.schema
+    stamps = format_times(windows.origins, schema.has_time_zone, schema.time_zone)
     for axes, (name, window) in zip(panels, chosen.items(), strict=True):
         item = dataset.items[windows.items[window]]
         origin = say_time(stamps[window]).removesuffix(" UTC")
@@ -134,14 +137,13 @@ def _draw_window(
     origin = int(windows.origins[window])
     times, values = _history_before(dataset, int(windows.items[window]), origin, channel)
     # Written as the user stamps the rows of the target.
-    offset = schema.target.cover if schema.target.stamp == "end" else 0
-    steps = _to_times(origin + np.arange(schema.horizon) * schema.frequency + offset)
+    steps = _to_times(schema.step_stamps(torch.tensor([origin]))[0].numpy())
     observed = windows.observed[window, :, channel]
     outputs = {
         output: windows.forecast[window, :, channel, place]
         for place, output in enumerate(windows.outputs)
     }
-    draw_series(axes, _to_times(times + offset), values, "observed")
+    draw_series(axes, _to_times(schema.target.stamps(times).numpy()), values, "observed")
     draw_origin(axes, _to_times(np.array([origin]))[0])
     draw_forecast(axes, steps, outputs)
     actual = np.where(observed, windows.actual[window, :, channel], np.nan)
@@ -150,22 +152,18 @@ def _draw_window(
     style_time_axis(axes, max_ticks=5)
 
 
-def _history_before(
-    dataset: Dataset, item: int, origin: int, channel: int
-) -> tuple[npt.NDArray[np.int64], Array]:
-    """Return times and values of the target before an origin; NaN where missing."""
+def _history_before(dataset: Dataset, item: int, origin: int, channel: int) -> tuple[Tensor, Array]:
+    """Return times (int64) and values of the target before an origin; NaN where missing."""
     schema = dataset.schema
     stream = dataset.streams[schema.target_stream]
     begin, end = int(stream.begin[item]), int(stream.end[item])
-    times = stream.times[begin:end]
+    times = stream.times(item)
     first = origin - NUM_HORIZONS * schema.horizon * schema.frequency
     shown = (times >= first) & (times < origin)
     column = schema.target.channels("target")[channel]
     scaling = dataset.scaling[schema.target_stream].numbers[schema.target_columns[channel]]
     values = stream.values[begin:end, column][shown].numpy().astype(np.float64)
-    values = values * scaling.scale + scaling.mean
-    values[~stream.observed[begin:end, column][shown].numpy()] = np.nan
-    return times[shown].numpy(), values
+    return times[shown], values * scaling.scale + scaling.mean
 
 
 def _to_times(microseconds: npt.NDArray[np.int64]) -> Times:

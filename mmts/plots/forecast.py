@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from mmts.data.dataset import load_streams
 from mmts.data.frames import Source
-from mmts.data.tables import format_times
+from mmts.data.times import format_times
 from mmts.errors import DataError
 from mmts.forecasting import Forecaster
 from mmts.plots.style import (
@@ -61,19 +61,18 @@ def extract_history(
     )
     stream = streams[name]
     channels = schema.target.channels("target")
-    offset = schema.target.cover if schema.target.stamp == "end" else 0
     span = schema.horizon * schema.frequency
     pieces = []
     for item, rows in forecast.groupby("item_id", sort=False):
         place = items.index(str(item))
         origin = int(_parse_times(rows["origin"])[0].astype("datetime64[us]").astype(np.int64))
         first, end = int(stream.begin[place]), int(stream.end[place])
-        times = stream.times[first:end]
+        times = stream.times(place)
         shown = (times >= origin - num_horizons * span) & (times < origin + span)
         values = stream.values[first:end][shown][:, channels].numpy().astype(np.float64)
         values = forecaster.unscale(values[..., None])[..., 0]
-        values[~stream.observed[first:end][shown][:, channels].numpy()] = np.nan
-        stamps = format_times(times[shown].numpy() + offset, schema.has_time_zone)
+        own = schema.target.stamps(times[shown]).numpy()
+        stamps = format_times(own, schema.has_time_zone, schema.time_zone)
         pieces += [
             pd.DataFrame(
                 {"item_id": item, "timestamp": stamps, "target": target, "value": values[:, i]}

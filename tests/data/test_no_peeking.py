@@ -91,7 +91,9 @@ def test_every_stream_is_read_up_to_what_is_known(forecaster: Forecaster, name: 
 def test_a_planted_leak_is_found(trained: Path, name: str) -> None:
     leaky = Forecaster.from_checkpoint(trained)
     schema = leaky.info.data_schema
-    stream = schema.streams[name].model_copy(update={"delay": -schema.streams[name].period * 2})
+    stream = schema.streams[name].model_copy(
+        update={"delay": -schema.streams[name].clock.every * 2}
+    )
     streams = {**schema.streams, name: stream}
     leaky.info = leaky.info.model_copy(
         update={"data_schema": schema.model_copy(update={"streams": streams})}

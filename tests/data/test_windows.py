@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from mmts.config import load_config
 from mmts.data.batch import WindowGatherer
+from mmts.data.clock import Clock
 from mmts.data.config import StreamConfig
 from mmts.data.dataset import Dataset, load_dataset
+from mmts.data.reading import read_table
 from mmts.data.scaling import ColumnScaling, StreamScaling
 from mmts.data.schema import ColumnSchema, DataSchema, StreamSchema
-from mmts.data.streams import Stream, build_stream
-from mmts.data.tables import read_table
+from mmts.data.streams import Stream, build_stream, empty_stream
 from mmts.data.windows import build_windows
 from tests.factories import make_frames, make_settings, write_config, write_frames, write_world
 
@@ -32,7 +33,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 def test_streams_keep_rate_length_and_width_of_their_own(dataset: Dataset) -> None:
     streams = dataset.schema.streams
-    hours = {name: s.period // (60 * MINUTE) for name, s in streams.items()}
+    hours = {name: s.clock.every // (60 * MINUTE) if s.clock else 0 for name, s in streams.items()}
     assert hours == {"load": 1, "weather": 3, "plan": 1, "news": 24, "site": 0}
     steps = {name: (s.context_steps, s.future_steps) for name, s in streams.items()}
     assert steps == {
@@ -80,8 +81,9 @@ def test_a_gap_in_a_regular_file_becomes_an_unobserved_row(tmp_path: Path) -> No
     found = load_dataset(load_config(write_config(tmp_path, make_settings())).data)
     weather = found.streams["weather"]
     assert len(weather.values) == len(frames["weather"]) + 2
-    assert not weather.observed[5:7].any()
-    assert bool(weather.observed[7:9].all())
+    observed = weather.observed(0, [0, 1])
+    assert not observed[5:7].any()
+    assert bool(observed[7:9].all())
 
 
 def test_a_stream_that_ended_early_leaves_its_places_empty(tmp_path: Path) -> None:
@@ -136,9 +138,9 @@ def _random_stream(
         columns=columns,
         time="time",
         item=None,
+        has_items=False,
         stamp="event" if kind == "irregular" else "start",
-        period=0 if kind == "irregular" else step * MINUTE,
-        cover=0 if kind == "irregular" else step * MINUTE,
+        clock=None if kind == "irregular" else Clock(every=step * MINUTE),
         delay=delay * MINUTE,
         known_ahead=None if ahead is None else ahead * MINUTE,
         context_steps=6,
@@ -169,14 +171,15 @@ def test_windows_never_hold_what_was_not_yet_available(
     origin = start + pd.Timedelta(minutes=minute)
     items, origins = torch.zeros(1, dtype=torch.int64), torch.tensor([origin.value // 1000])
     horizon = 3
+    target = stream.schema.model_copy(update={"clock": Clock(every=7 * MINUTE)})
     data = DataSchema(
-        streams={"s": stream.schema}, target_stream="s", horizon=horizon,
-        frequency=7 * MINUTE, has_time_zone=False,
+        streams={"s": stream.schema, "target": target}, target_stream="target", horizon=horizon,
+        has_time_zone=False,
     )  # fmt: skip
-    windows = build_windows({"s": stream}, items, origins)
-    gatherer = WindowGatherer(data, {"s": stream}, windows)
+    streams = {"s": stream, "target": empty_stream(target, 1)}
+    gatherer = WindowGatherer(data, streams, build_windows(streams, items, origins))
     window = gatherer.gather(torch.tensor([0])).streams["s"]
-    cover = pd.Timedelta(minutes=stream.schema.cover / MINUTE)
+    cover = pd.Timedelta(minutes=7 if kind == "regular" else 0)
     held: set[float] = set()
     for place, column in enumerate(stream.schema.columns):
         seen = window.values[0, window.observed[0, :, place], place].tolist()

@@ -10,6 +10,7 @@ import torch
 from pydantic import TypeAdapter
 
 from mmts.data.batch import StreamWindow
+from mmts.data.clock import Clock
 from mmts.data.schema import ColumnSchema, StreamSchema
 from mmts.encoders.base import Encoder
 from mmts.encoders.kinds import EncoderConfig, build_encoder
@@ -22,7 +23,8 @@ SCHEMA = StreamSchema(
         ColumnSchema(name="plan", role="future", type="number"),
         ColumnSchema(name="shift", role="future", type="category"),
     ),
-    time="time", item=None, stamp="start", period=HOUR, cover=HOUR, delay=0, known_ahead=None,
+    time="time", item=None, has_items=False, clock=Clock(every=HOUR), stamp="start", delay=0,
+    known_ahead=None,
     context_steps=10, context_span=10 * HOUR, future_steps=6,
 )  # fmt: skip
 KINDS: list[dict[str, Any]] = [

@@ -52,7 +52,8 @@ def test_unobserved_tokens_have_no_influence() -> None:
     for tokens in (past, plan):
         tokens.grid.observed[:, 3] = False
         tokens.values.requires_grad_()
-    decoder({"past": past}, {"plan": plan}).pow(3).sum().backward()
+    edges = torch.arange(HORIZON + 1, dtype=torch.float32).expand(2, -1)
+    decoder({"past": past}, {"plan": plan}, edges).pow(3).sum().backward()
     for tokens in (past, plan):
         assert tokens.values.grad is not None
         assert not tokens.values.grad[:, 3].any()

@@ -1,0 +1,62 @@
+"""When each row of a table begins, ends, and becomes known.
+
+The one place where these rules are written for whole tables; windows follow from what it says.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mmts.data.clock import Clock
+from mmts.data.schema import StreamSchema
+from mmts.data.table import Table
+
+Times = npt.NDArray[np.int64]
+
+
+def starts_of(times: Times, clock: Clock | None, stamp: str, shift: int) -> Times:
+    """Return the start of the period that each stamp speaks of; an event's own time.
+
+    stamp, shift: as in `StreamSchema`. A day or month is that in which the stamp lies, unless the
+    stamp is exactly its end.
+    """
+    if clock is None:
+        return times
+    if not clock.is_calendar:
+        return times - clock.every if stamp == "end" else times
+    inside = times - 1 if stamp == "end" and shift == 0 else times
+    return clock.floor(torch.from_numpy(np.ascontiguousarray(inside))).numpy()
+
+
+def row_starts(table: Table, schema: StreamSchema) -> Times:
+    """Return when the period of each row begins, whatever a timestamp marks, (row,)."""
+    assert table.times is not None
+    return starts_of(table.times, schema.clock, schema.stamp, schema.stamp_shift)
+
+
+def row_ends(starts: Times, clock: Clock | None) -> Times:
+    """Return when each period is over, (row,); an event is over at once."""
+    if clock is None:
+        return starts
+    return clock.advance(torch.from_numpy(np.ascontiguousarray(starts)), 1).numpy()
+
+
+def row_availability(table: Table, schema: StreamSchema) -> Times:
+    """Return when what a row tells of the past became known, (row,).
+
+    That is when its period was over, or when its own column says, and `delay` later. In a table
+    that holds future columns as well, `available_at` speaks of these: its past columns are known
+    no sooner than their period is over.
+    """
+    stated = stated_availability(table, schema)
+    if stated is not None and not schema.has_future:
+        return stated
+    over = row_ends(row_starts(table, schema), schema.clock) + schema.delay
+    return over if stated is None else np.maximum(over, stated)
+
+
+def stated_availability(table: Table, schema: StreamSchema) -> Times | None:
+    """Return when the rows themselves say that they became known, (row,); None if they do not."""
+    return None if table.available is None else table.available + schema.delay

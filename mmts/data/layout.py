@@ -1,0 +1,311 @@
+"""Settling what the windows of every stream hold: clock, and rows around an origin."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+import numpy as np
+import torch
+
+from mmts.config_base import Months, format_period, microseconds
+from mmts.data.availability import row_availability, starts_of
+from mmts.data.calendar_features import calendar_columns
+from mmts.data.clock import DAY, Clock
+from mmts.data.config import DataConfig, StreamConfig
+from mmts.data.detection import (
+    FoundClock,
+    describe_row,
+    find_clock,
+    first_off_grid,
+    has_dates_alone,
+    item_with_other_period,
+)
+from mmts.data.schema import CalendarSchema, ColumnSchema, DataSchema, StreamSchema
+from mmts.data.table import Table
+from mmts.errors import DataError, raise_all
+
+MAX_EVENTS = 512
+"""Events of an irregular stream that a window holds at most when `context_length` is a duration."""
+
+_UNLIMITED = 2**62
+"""Span of a context that is given as a number of events."""
+
+logger = logging.getLogger(__name__)
+
+
+def build_schema(
+    config: DataConfig,
+    tables: dict[str, Table],
+    columns: dict[str, tuple[ColumnSchema, ...]],
+) -> DataSchema:
+    """Settle clock and window of all streams.
+
+    tables, columns: of all streams but those made up from the calendar.
+    Raises DataError when the target stream has no grid, when its rate is not `data.frequency`,
+    when a stated frequency is contradicted by a row, when the horizon is no whole number of
+    steps, and when only some of the streams state a time zone.
+    """
+    name = config.target_stream
+    found, problems = {}, []
+    for stream, table in tables.items():
+        if table.times is not None:
+            found[stream] = find_clock(table, config.streams[stream])
+            problems += _faults_of_clock(table, stream, config.streams[stream], found[stream])
+    raise_all(DataError, problems)
+    clock = _target_clock(config, tables[name], found[name])
+    raise_all(DataError, _faults_of_zones(tables))
+
+    horizon = _horizon_steps(config, clock)
+    context = config.streams[name].context_length
+    default_span = 7 * horizon * clock.period if context is None else _span_on(context, clock)
+    builder = _Builder(clock, horizon, default_span, _first_start(tables[name], found[name]))
+    streams = {}
+    for stream, settings in config.streams.items():
+        if settings.calendar:
+            streams[stream] = builder.calendar_stream(settings)
+        else:
+            streams[stream] = builder.table_stream(
+                settings, tables[stream], columns[stream], found.get(stream)
+            )
+    return DataSchema(
+        streams=streams,
+        target_stream=name,
+        horizon=horizon,
+        has_time_zone=tables[name].has_time_zone,
+        time_zone=config.time_zone if tables[name].has_time_zone else None,
+    )
+
+
+class _Builder:
+    """Builds the schema of each stream, given the grid of the forecast."""
+
+    def __init__(self, clock: Clock, horizon: int, default_span: int, first: int) -> None:
+        """Take the target's clock and first row, the horizon in steps, and the default context."""
+        self.clock = clock
+        self.horizon = horizon
+        self.default_span = default_span
+        self.first = first
+
+    def calendar_stream(self, stream: StreamConfig) -> StreamSchema:
+        """Return the schema of features that are made up on the target's clock."""
+        span = self._context_span(stream, self.clock)
+        return StreamSchema(
+            columns=calendar_columns(stream.calendar),
+            time=None,
+            item=None,
+            has_items=False,
+            clock=self.clock,
+            stamp="start",
+            delay=0,
+            known_ahead=None,
+            calendar=CalendarSchema(features=stream.calendar, holidays=stream.holidays),
+            context_steps=-(-span // self.clock.period),
+            context_span=span,
+            future_steps=self.horizon,
+        )
+
+    def table_stream(
+        self,
+        stream: StreamConfig,
+        table: Table,
+        columns: tuple[ColumnSchema, ...],
+        found: FoundClock | None,
+    ) -> StreamSchema:
+        """Return the schema of a stream that was read; found: None when it is static."""
+        has_future = any(column.role == "future" for column in columns)
+        delay = microseconds(stream.delay)
+        clock = None if found is None else found.clock
+        if found is None:
+            context_steps, span, future_steps = 1, 0, 0
+        elif clock is not None:
+            span = self._context_span(stream, clock)
+            context_steps = -(-span // clock.period)
+            future_steps = self._future_steps(table, found) if has_future else 0
+        else:
+            # How many there really are is learned from the train split, by `fit_event_counts`.
+            context_steps, future_steps = MAX_EVENTS, MAX_EVENTS if has_future else 0
+            span = self.default_span
+            if isinstance(stream.context_length, int):
+                context_steps, span = stream.context_length, _UNLIMITED
+            elif stream.context_length is not None:
+                span = _span_on(stream.context_length, self.clock)
+            if stream.stamp is None and table.available is None and has_dates_alone(table, stream):
+                delay += DAY
+                logger.info(
+                    "%s: stamps tell no time of day: a row counts from the end of its day "
+                    "(set stamp: event if it is known when the day begins)",
+                    table.source,
+                )
+        return StreamSchema(
+            columns=columns,
+            time=stream.time,
+            item=stream.item,
+            has_items=stream.has_items,
+            clock=clock,
+            stamp="start" if found is None else found.stamp,
+            stamp_shift=0 if found is None else found.shift,
+            delay=delay,
+            available_at=stream.available_at,
+            known_ahead=None if stream.known_ahead is None else microseconds(stream.known_ahead),
+            context_steps=context_steps,
+            context_span=span,
+            future_steps=future_steps,
+        )
+
+    def _context_span(self, stream: StreamConfig, clock: Clock) -> int:
+        if stream.context_length is None:
+            return self.default_span
+        return _span_on(stream.context_length, clock)
+
+    def _future_steps(self, table: Table, found: FoundClock) -> int:
+        """Count the rows that touch the horizon: one more where a row may straddle the origin."""
+        assert table.times is not None and found.clock is not None
+        if found.clock.is_calendar or self.clock.is_calendar:
+            if found.clock == self.clock and self.clock.every == 1:
+                return self.horizon
+            return -(-self.horizon * self.clock.longest // found.clock.shortest) + 1
+        period = found.clock.every
+        phases = starts_of(table.times, *found) - self.first
+        straddles = self.clock.every % period != 0 or bool((phases % period != 0).any())
+        return -(-self.horizon * self.clock.every // period) + int(straddles)
+
+
+def fit_event_counts(schema: DataSchema, tables: dict[str, Table], cut: int) -> DataSchema:
+    """Give windows of irregular streams as many places as the train split ever needs.
+
+    cut: end of the train split, int64 microseconds. Logs when `MAX_EVENTS` are too few.
+    """
+    streams = dict(schema.streams)
+    for name, stream in schema.streams.items():
+        if stream.is_regular or stream.is_static or stream.context_span == _UNLIMITED:
+            continue
+        table = tables[name]
+        assert table.times is not None
+        most = _most_events(table, stream.context_span, row_availability(table, stream) <= cut)
+        if most > MAX_EVENTS:
+            logger.warning(
+                "stream %r: up to %d events lie in its context; a window holds the last %d",
+                name,
+                most,
+                MAX_EVENTS,
+            )
+        changes = {"context_steps": min(most, MAX_EVENTS)}
+        if stream.has_future:
+            horizon = schema.horizon * schema.clock.longest
+            ahead = _most_events(table, horizon, table.times <= cut)
+            changes["future_steps"] = min(ahead, MAX_EVENTS)
+        streams[name] = stream.model_copy(update=changes)
+    return schema.model_copy(update={"streams": streams})
+
+
+def _most_events(table: Table, span: int, known: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> int:
+    """Return how many of the rows that count lie within `span` at most; at least one."""
+    assert table.times is not None
+    most = 1
+    for _, rows in table.iterate_items():
+        times = table.times[rows][known[rows]]
+        before = np.searchsorted(times, times - span, side="right")
+        most = max(most, int((np.arange(1, len(times) + 1) - before).max(initial=1)))
+    return most
+
+
+def _faults_of_clock(table: Table, name: str, stream: StreamConfig, found: FoundClock) -> list[str]:
+    """Say why a clock that was stated or found cannot be what the rows stand on."""
+    place = f"{table.source}, column {stream.time!r}"
+    if found.clock is None:
+        if found.stamp == "start" and table.available is None and len(table) > 1:
+            # A row stamped at its start is known when its period ends; without one nobody knows.
+            return [
+                f"{place}: the rows stand on no regular grid, so that nobody can say when their "
+                f"periods end. For events set data.streams.{name}.stamp: event (known at once) or "
+                "end; for months stamped on any day set frequency: 1mo; else state the frequency "
+                "to see the first row that is off."
+            ]
+        return []
+    if stream.frequency is not None:
+        row = first_off_grid(table, found)
+        if row is None:
+            return []
+        return [
+            f"{place}: {describe_row(table, row, stream.time_zone)} does not stand on a grid of "
+            f"{format_period(stream.frequency)}. Correct data.streams.{name}.frequency, or leave "
+            "it out."
+        ]
+    other = item_with_other_period(table, found)
+    if other is not None:
+        item, every = other
+        return [
+            f"{place}: item {item!r} has a row every {every}, others every {found.clock}. Give it "
+            f"a stream of its own, or state data.streams.{name}.frequency if the others are gaps."
+        ]
+    return []
+
+
+def _faults_of_zones(tables: dict[str, Table]) -> list[str]:
+    zones = {name: t.has_time_zone for name, t in tables.items() if t.times is not None}
+    if len(set(zones.values())) < 2:
+        return []
+    without = ", ".join(name for name, has_zone in zones.items() if not has_zone)
+    return [
+        f"streams {without}: timestamps have no UTC offset, while those of other streams do. "
+        "Set data.time_zone to the zone that they are local to (UTC if it is that), or write all "
+        "streams with an offset (2013-10-01T14:00:00Z), or none."
+    ]
+
+
+def _target_clock(config: DataConfig, table: Table, found: FoundClock) -> Clock:
+    if found.clock is None:
+        raise DataError(
+            f"{table.source}: the rows of the target stream stand on no regular grid. State "
+            f"data.streams.{config.target_stream}.frequency to see the first row that is off."
+        )
+    if config.frequency is not None:
+        stated = config.frequency
+        if isinstance(stated, Months):
+            fits = found.clock.unit == "month" and found.clock.every == stated.count
+        else:
+            fits = found.clock.unit != "month" and found.clock.period == microseconds(stated)
+        if not fits:
+            raise DataError(
+                f"data.frequency: {format_period(stated)}, but {table.source} has a row every "
+                f"{found.clock}. The forecast stands on the grid of the target stream; take out "
+                "data.frequency."
+            )
+    return found.clock
+
+
+def _horizon_steps(config: DataConfig, clock: Clock) -> int:
+    length = config.horizon
+    if isinstance(length, int):
+        return length
+    if isinstance(length, Months):
+        whole, rest = divmod(length.count, clock.every)
+        fits = clock.unit == "month"
+    else:
+        whole, rest = divmod(microseconds(length), clock.period)
+        fits = clock.unit != "month"
+    if not fits or rest or not whole:
+        raise DataError(
+            f"data.horizon: {format_period(length)} is no whole number of steps of {clock}. "
+            "Choose a multiple, or a number of steps."
+        )
+    return whole
+
+
+def _span_on(length: timedelta | Months | int, clock: Clock) -> int:
+    """Return a length in microseconds, months and steps at their typical length."""
+    if isinstance(length, int):
+        return length * clock.period
+    if isinstance(length, Months):
+        if clock.unit == "month":
+            return -(-length.count // clock.every) * clock.period
+        return microseconds(length.as_duration())
+    return microseconds(length)
+
+
+def _first_start(table: Table, found: FoundClock) -> int:
+    assert table.times is not None
+    rows = next(rows for _, rows in table.iterate_items())
+    start = starts_of(table.times[rows.start : rows.start + 1], *found)
+    return int(torch.from_numpy(start)[0])
