@@ -17,6 +17,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "config_base", "tokens", "files", "training.config", "tracking.config"),
     ("config_yaml", "config_errors", "losses", "metrics"),
     (
+        "data.text_config", "data.text_embedding", "data.text",
         "data.config", "data.schema", "data.frames", "data.tables", "data.clocks", "data.splits",
         "data.scaling", "data.streams", "data.windows", "data.batch", "data.dataset",
     ),
