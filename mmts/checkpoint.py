@@ -29,6 +29,8 @@ from mmts.model import MultimodalForecaster
 
 FORMAT_VERSION = 2
 _METADATA_KEY = "mmts"
+_TEXT_PREFIX = "text/"
+"""Of the names of tensors that are no weights, but what turns texts into numbers."""
 
 
 class CheckpointInfo(Config):
@@ -82,6 +84,11 @@ def current_versions() -> dict[str, str]:
 def save_checkpoint(path: str | Path, info: CheckpointInfo, weights: dict[str, Tensor]) -> None:
     """Write a checkpoint, whole or not at all."""
     tensors = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
+    for stream, scaling in info.scaling.items():
+        tensors |= {
+            f"{_TEXT_PREFIX}{stream}/{name}": torch.from_numpy(array)
+            for name, array in scaling.arrays.items()
+        }
     metadata = {_METADATA_KEY: json.dumps(info.model_dump(mode="json", by_alias=True))}
     write_whole(path, save(tensors, metadata))
 
@@ -132,21 +139,46 @@ def load_checkpoint(path: str | Path) -> tuple[CheckpointInfo, MultimodalForecas
         model = info.build_model()
     except ConfigError as error:
         raise CheckpointError(f"{path}: the model cannot be built: {error}") from None
-    expected = model.state_dict()
-    weights = {}
+    weights = model.state_dict()
+    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+    for stream, scaling in info.scaling.items():
+        for name, shape in scaling.array_shapes().items():
+            shapes[f"{_TEXT_PREFIX}{stream}/{name}"] = shape
+    tensors = _read_tensors(path, shapes)
+    model.load_state_dict({name: tensors[name] for name in weights})
+    return _with_arrays(path, info, tensors), model.eval()
+
+
+def _read_tensors(path: str | Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """Read just these tensors, which must be all, of these shapes, and finite."""
+    tensors = {}
     with safe_open(str(path), framework="pt") as file:
         names = set(file.keys())
-        if names != set(expected):
-            wrong = sorted(names ^ set(expected))
+        if names != set(shapes):
+            wrong = sorted(names ^ set(shapes))
             raise CheckpointError(f"{path}: weights missing or unknown: {', '.join(wrong[:5])}.")
-        for name, weight in expected.items():
-            shape = file.get_slice(name).get_shape()
-            if shape != list(weight.shape):
+        for name, expected in shapes.items():
+            shape = tuple(file.get_slice(name).get_shape())
+            if shape != expected:
                 raise CheckpointError(
-                    f"{path}: weight {name} has shape {shape}, not {list(weight.shape)}."
+                    f"{path}: weight {name} has shape {list(shape)}, not {list(expected)}."
                 )
-            weights[name] = file.get_tensor(name)
-            if not torch.isfinite(weights[name]).all():
+            tensors[name] = file.get_tensor(name)
+            if not torch.isfinite(tensors[name]).all():
                 raise CheckpointError(f"{path}: weight {name} holds values that are not finite.")
-    model.load_state_dict(weights)
-    return info, model.eval()
+    return tensors
+
+
+def _with_arrays(
+    path: str | Path, info: CheckpointInfo, tensors: dict[str, Tensor]
+) -> CheckpointInfo:
+    """Give the text features of every stream back their arrays."""
+    complete = {}
+    for stream, scaling in info.scaling.items():
+        prefix = f"{_TEXT_PREFIX}{stream}/"
+        arrays = {name: tensors[prefix + name].numpy() for name in scaling.array_shapes()}
+        try:
+            complete[stream] = scaling.with_arrays(arrays)
+        except ValueError as error:
+            raise CheckpointError(f"{path}: stream {stream}: {error}.") from None
+    return info.model_copy(update={"scaling": complete})

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from mmts.config_base import Config, Cut, Duration, Length, Period, TimeZone
+from mmts.data.text_config import TextConfig, TfidfConfig
 
 StreamName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 Role = Literal["target", "past", "future", "static"]
@@ -87,6 +88,9 @@ class StreamConfig(ReadingConfig):
         (), description="Columns of yes and no: true/false, yes/no, on/off, 1/0 (past, likewise)."
     )
     text: Columns = Field((), description="Columns that hold prose (past, likewise).")
+    text_features: TextConfig = Field(
+        TfidfConfig(), description="How prose becomes numbers; of use where `text` is."
+    )
     hash_buckets: dict[str, Annotated[int, Field(gt=1)]] = Field(
         default_factory=dict,
         description="Categories with very many names: into how many places they are hashed.",

@@ -97,7 +97,7 @@ def load_dataset(config: DataConfig) -> Dataset:
     scaling = {
         name: calendar_scaling(stream)
         if stream.calendar is not None
-        else fit_scaling(tables[name], stream, split.validation)
+        else fit_scaling(tables[name], stream, config.streams[name].text_features, split.validation)
         for name, stream in schema.streams.items()
     }
     streams = _build_streams(schema, scaling, tables, items)

@@ -51,6 +51,7 @@ def choose_columns(source: Source, stream: StreamConfig) -> tuple[ColumnSchema, 
             name=name,
             role=role,
             type=stream.type_of(name),
+            width=stream.text_features.dim if name in stream.text else 1,
             buckets=stream.hash_buckets.get(name),
         )
         for name, role in roles.items()

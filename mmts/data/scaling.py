@@ -1,20 +1,23 @@
-"""Scalers and vocabularies: fitted on what was known before the train cut, kept as numbers."""
+"""What was learned from what was known before the train cut: scales, vocabularies, text features."""
 
 from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from mmts.config_base import Config
 from mmts.data.availability import row_availability
 from mmts.data.calendar_features import vocabularies
 from mmts.data.schema import ColumnSchema, StreamSchema
 from mmts.data.table import Table, Words
+from mmts.data.text import TextFeatures, TextState, fit_text
+from mmts.data.text_config import TextConfig
+from mmts.data.text_embedding import EmbeddingCache
 
 UNSEEN = 0
 """Code of a category that the train split does not hold; the known ones follow from 1."""
@@ -37,22 +40,55 @@ class ColumnScaling(Config):
 class StreamScaling(Config):
     """What was learned from the train split about the columns of one stream.
 
-    numbers: of columns of numbers. vocabularies: of categories that are not hashed.
+    numbers: of columns of numbers. vocabularies: of categories that are not hashed. texts: of
+        columns of prose; the numbers that belong to these are `arrays`, which are kept apart as
+        they are no JSON: per column and name, such as `body.components`.
     Flags stay 0 and 1.
     """
 
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
     numbers: dict[str, ColumnScaling]
     vocabularies: dict[str, tuple[str, ...]]
+    texts: dict[str, TextState] = Field(default_factory=dict)
+    arrays: dict[str, npt.NDArray[np.float32]] = Field(
+        default_factory=dict, exclude=True, repr=False
+    )
 
     def num_codes(self, column: ColumnSchema) -> int:
         """Return the largest code that a category can have."""
         return column.buckets or len(self.vocabularies[column.name])
 
+    def array_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return name and shape of every array that belongs to it."""
+        return {
+            f"{column}.{name}": shape
+            for column, state in self.texts.items()
+            for name, shape in state.shapes.items()
+        }
+
+    def with_arrays(self, arrays: Mapping[str, npt.NDArray[np.float32]]) -> StreamScaling:
+        """Return it complete; raises ValueError when the arrays do not fit."""
+        complete = self.model_copy(update={"arrays": dict(arrays)})
+        for column in self.texts:
+            complete.text_features(column)
+        return complete
+
+    def text_features(self, column: str) -> TextFeatures:
+        """Return what turns the texts of a column into channels."""
+        state = self.texts[column]
+        own = {name: self.arrays[f"{column}.{name}"] for name in state.shapes}
+        return TextFeatures.restore(state, own)
+
     def fits(self, columns: Sequence[ColumnSchema]) -> bool:
         """Whether it speaks of just these columns."""
-        return set(self.numbers) == {c.name for c in columns if c.type == "number"} and set(
-            self.vocabularies
-        ) == {c.name for c in columns if c.type == "category" and c.buckets is None}
+        return (
+            set(self.numbers) == {c.name for c in columns if c.type == "number"}
+            and set(self.vocabularies)
+            == {c.name for c in columns if c.type == "category" and c.buckets is None}
+            and {name: state.config.dim for name, state in self.texts.items()}
+            == {c.name: c.width for c in columns if c.type == "text"}
+        )
 
 
 def category_sizes(schema: StreamSchema, scaling: StreamScaling) -> dict[str, int]:
@@ -60,23 +96,37 @@ def category_sizes(schema: StreamSchema, scaling: StreamScaling) -> dict[str, in
     return {c.name: scaling.num_codes(c) for c in schema.columns if c.type == "category"}
 
 
-def fit_scaling(table: Table, schema: StreamSchema, cut: int) -> StreamScaling:
-    """Fit mean, scale and vocabulary on the rows that were known at the train cut.
+def fit_scaling(
+    table: Table,
+    schema: StreamSchema,
+    text_config: TextConfig,
+    cut: int,
+    cache: EmbeddingCache | None = None,
+) -> StreamScaling:
+    """Fit scales, vocabularies and text features on the rows that were known at the train cut.
 
-    cut: int64 microseconds. A column that is constant there, or has no value, gets scale 1.
+    cut: int64 microseconds. cache: of embeddings of texts. A column that is constant there, or has
+    no value, gets scale 1.
     """
     known = table.counted()
     if table.times is not None:
         known &= row_availability(table, schema) <= cut
-    numbers, names = {}, {}
+    numbers: dict[str, ColumnScaling] = {}
+    names: dict[str, tuple[str, ...]] = {}
+    texts: dict[str, TextState] = {}
+    arrays: dict[str, npt.NDArray[np.float32]] = {}
     for column in schema.columns:
         if column.type == "number":
             numbers[column.name] = _fit_number(table, column.name, known)
         elif column.type == "category" and column.buckets is None:
-            words = table.words(column.name)
-            codes = np.unique(words.codes[known])
-            names[column.name] = tuple(sorted(words.words[code] for code in codes if code >= 0))
-    return StreamScaling(numbers=numbers, vocabularies=names)
+            names[column.name] = tuple(sorted(_known_words(table, column.name, known)))
+        elif column.type == "text":
+            features = fit_text(text_config, _known_words(table, column.name, known), cache)
+            if features.is_empty:
+                logger.warning("%s: column %r has no text to learn from", table.source, column.name)
+            texts[column.name] = features.state
+            arrays |= {f"{column.name}.{name}": found for name, found in features.arrays.items()}
+    return StreamScaling(numbers=numbers, vocabularies=names, texts=texts, arrays=arrays)
 
 
 def calendar_scaling(schema: StreamSchema) -> StreamScaling:
@@ -89,26 +139,33 @@ def calendar_scaling(schema: StreamSchema) -> StreamScaling:
     )
 
 
-def encode_column(
-    table: Table, column: ColumnSchema, scaling: StreamScaling, rows: Rows
-) -> npt.NDArray[np.float32]:
-    """Standardise numbers, and replace words by codes, in some rows.
+def column_encoder(
+    table: Table, column: ColumnSchema, scaling: StreamScaling, cache: EmbeddingCache | None = None
+) -> Callable[[Rows], npt.NDArray[np.float32]]:
+    """Return what turns some rows of a column into channels, (row, width) float32.
 
-    Returns (row, width) float32, NaN where missing.
+    Numbers are standardised, and words looked up in a table that is made once; NaN is missing.
     """
     values = table.columns[column.name]
     if isinstance(values, Words):
-        return _code_table(values, column, scaling)[values.codes[rows]][:, None]
+        codes, channels = values.codes, _channels_of_words(values, column, scaling, cache)
+        # The code -1 of a gap finds the last row.
+        looked_up = np.concatenate([channels, np.full((1, column.width), np.nan, np.float32)])
+        return lambda rows: looked_up[codes[rows]]
     if column.type == "flag":
-        return values[rows].astype(np.float32)[:, None]
+        return lambda rows: values[rows].astype(np.float32)[:, None]
     number = scaling.numbers[column.name]
+    return lambda rows: _standardise(values[rows], number)[:, None]
+
+
+def _standardise(values: npt.NDArray[np.float64], number: ColumnScaling) -> npt.NDArray[np.float32]:
     # In float64, as a large mean would leave nothing of the value in float32.
-    scaled = (values[rows] - number.mean) / number.scale
+    scaled = (values - number.mean) / number.scale
     with np.errstate(over="ignore"):
         narrow = scaled.astype(np.float32)
     # What is too large for float32 is taken for missing, like any other value that is no number.
     narrow[np.isinf(narrow)] = np.nan
-    return narrow[:, None]
+    return narrow
 
 
 def _fit_number(table: Table, name: str, known: npt.NDArray[np.bool_]) -> ColumnScaling:
@@ -128,14 +185,22 @@ def _fit_number(table: Table, name: str, known: npt.NDArray[np.bool_]) -> Column
     return ColumnScaling(mean=float(scaler.mean_[0]), scale=float(scaler.scale_[0]))
 
 
-def _code_table(
-    words: Words, column: ColumnSchema, scaling: StreamScaling
+def _known_words(table: Table, name: str, known: npt.NDArray[np.bool_]) -> list[str]:
+    """Return the distinct words in the rows that were known."""
+    words = table.words(name)
+    return [words.words[code] for code in np.unique(words.codes[known]) if code >= 0]
+
+
+def _channels_of_words(
+    words: Words, column: ColumnSchema, scaling: StreamScaling, cache: EmbeddingCache | None
 ) -> npt.NDArray[np.float32]:
-    """Return the code of each word, and NaN at the end, where the code -1 of a gap looks."""
+    """Return what each word becomes, (word, width)."""
+    if column.type == "text":
+        return scaling.text_features(column.name).transform(words.words, cache)
     if column.buckets is not None:
         # The hash must be the same in every process and version: Python's own is not.
         codes = [zlib.crc32(word.encode()) % column.buckets + 1 for word in words.words]
     else:
         known = {name: code for code, name in enumerate(scaling.vocabularies[column.name], start=1)}
         codes = [known.get(word, UNSEEN) for word in words.words]
-    return np.array([*codes, np.nan], dtype=np.float32)
+    return np.array(codes, dtype=np.float32).reshape(-1, 1)

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from mmts.data.availability import row_starts, stated_availability
-from mmts.data.scaling import BLOCK, StreamScaling, encode_column
+from mmts.data.scaling import BLOCK, StreamScaling, column_encoder
 from mmts.data.schema import StreamSchema
 from mmts.data.table import Table
+from mmts.data.text_embedding import EmbeddingCache
 
 Allocator = Callable[[str, tuple[int, ...], type], npt.NDArray[Any]]
 """Makes an array of a name, shape and type: in memory, or as a memory map."""
@@ -93,11 +94,12 @@ def build_stream(
     scaling: StreamScaling,
     items: tuple[str, ...],
     allocate: Allocator = in_memory,
+    cache: EmbeddingCache | None = None,
 ) -> Stream:
     """Lay out one table; a regular stream gets an unobserved row wherever its grid has a gap.
 
     items: the items of the experiment, in order. Other items of the table are left out.
-    allocate: makes the arrays that are as long as the stream.
+    allocate: makes the arrays that are as long as the stream. cache: of embeddings of texts.
     """
     table = table.select(items)
     starts = None if table.times is None else row_starts(table, schema)
@@ -107,9 +109,10 @@ def build_stream(
 
     values = allocate("values", (layout.num_rows, schema.num_channels), np.float32)
     values.fill(np.nan)
-    for rows, places in layout.blocks():
-        for column, channels in zip(schema.columns, schema.slices, strict=True):
-            values[places, channels] = encode_column(table, column, scaling, rows)
+    for column, channels in zip(schema.columns, schema.slices, strict=True):
+        encode = column_encoder(table, column, scaling, cache)
+        for rows, places in layout.blocks():
+            values[places, channels] = encode(rows)
     event_times = available = np.zeros(0, dtype=np.int64)
     if starts is not None and schema.clock is None:
         event_times = layout.spread("event_times", starts, 0, allocate)
