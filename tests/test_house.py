@@ -109,7 +109,7 @@ def loaded_after(statement: str, *packages: str) -> set[str]:
 
 
 def test_a_forecast_loads_neither_lightning_nor_mlflow_nor_scikit_learn() -> None:
-    heavy = ("pytorch_lightning", "mlflow", "sklearn", "matplotlib")
+    heavy = ("pytorch_lightning", "mlflow", "sklearn", "matplotlib", "holidays")
     assert not loaded_after("import mmts.forecasting", *heavy)
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from pydantic import Field
@@ -24,15 +26,14 @@ DAY = 86_400_000_000
 _FIRST_YEAR, _LAST_YEAR = 1700, 2200
 """Years of which days and months are known; far ones lie on the edge."""
 
-_LONGEST = {"microsecond": 1, "day": 25 * DAY // 24, "month": 31 * DAY}
-_SHORTEST = {"microsecond": 1, "day": 23 * DAY // 24, "month": 28 * DAY}
 _TYPICAL = {"microsecond": 1, "day": DAY, "month": microseconds(MONTH)}
 
 
 class Clock(Config):
     """Places in time at which the periods of a stream begin: every so many units from any one.
 
-    A unit is a microsecond, a day in a time zone (23 to 25 hours), or a month.
+    A unit is a microsecond, a day in a time zone (23 to 25 hours as a rule), or a month. A date
+    that a zone left out, such as 2011-12-30 in Pacific/Apia, is no day.
     """
 
     every: int = Field(gt=0)
@@ -51,19 +52,19 @@ class Clock(Config):
 
     @property
     def longest(self) -> int:
-        """The greatest length of a period, in microseconds."""
-        return self.every * _LONGEST[self.unit]
+        """A length that no period since 1970 exceeds, in microseconds."""
+        return self.every * _lengths_of(self.unit, self.time_zone)[1]
 
     @property
     def shortest(self) -> int:
-        """The least length of a period, in microseconds."""
-        return self.every * _SHORTEST[self.unit]
+        """A length that every period since 1970 reaches, in microseconds."""
+        return self.every * _lengths_of(self.unit, self.time_zone)[0]
 
     def __str__(self) -> str:
         if self.unit == "month":
             return str(MonthCount(self.every))
         if self.unit == "day":
-            return f"{self.every}d in {self.time_zone}"
+            return f"{self.every}d" + (f" in {self.time_zone}" if self.time_zone else "")
         return format_duration(pd.Timedelta(self.every, "us").to_pytimedelta())
 
     def advance(self, start: Tensor, steps: Tensor | int) -> Tensor:
@@ -101,11 +102,43 @@ def _place_in(edges: Tensor, moment: Tensor) -> Tensor:
 
 @lru_cache
 def _edges_on(unit: str, time_zone: str | None, device: torch.device) -> Tensor:
+    return torch.from_numpy(_edges_of(unit, time_zone)).to(device)
+
+
+@lru_cache
+def _edges_of(unit: str, time_zone: str | None) -> npt.NDArray[np.int64]:
+    """Return where days or months begin: the first moment of each that the zone has known."""
     frequency = "D" if unit == "day" else "MS"
     edges = pd.date_range(f"{_FIRST_YEAR}-01-01", f"{_LAST_YEAR}-01-01", freq=frequency)
-    if time_zone is not None:
-        # Midnight may be skipped or come twice where clocks are changed at midnight.
-        twice = np.ones(len(edges), dtype=bool)
-        local = edges.tz_localize(time_zone, ambiguous=twice, nonexistent="shift_forward")
-        edges = local.tz_convert("UTC").tz_localize(None)
-    return torch.from_numpy(edges.to_numpy(dtype="datetime64[us]").astype(np.int64)).to(device)
+    if time_zone is None:
+        return _as_microseconds(edges)
+    zone = ZoneInfo(time_zone)
+    # Midnight comes twice where clocks are set back at one; the day begins with the first.
+    twice = np.ones(len(edges), dtype=bool)
+    local = edges.tz_localize(zone, ambiguous=twice, nonexistent="NaT")
+    moments = _as_microseconds(local)
+    # Where midnight is skipped, the day begins right after the last moment that was there before.
+    # Not `shift_forward`: it is an hour late where the gap is a whole day (pandas 3.1).
+    skipped = np.asarray(local.isna())
+    last = edges[skipped].tz_localize(zone, ambiguous=twice[skipped], nonexistent="shift_backward")
+    moments[skipped] = _as_microseconds(last) + 1
+    # A date that was left out begins with the one after it: no day of its own.
+    return np.unique(moments)
+
+
+def _as_microseconds(stamps: pd.DatetimeIndex) -> npt.NDArray[np.int64]:
+    utc = stamps if stamps.tz is None else stamps.tz_convert("UTC").tz_localize(None)
+    return utc.to_numpy(dtype="datetime64[us]").astype(np.int64)
+
+
+@lru_cache
+def _lengths_of(unit: str, time_zone: str | None) -> tuple[int, int]:
+    """Return the lengths of the shortest and the longest unit, in microseconds.
+
+    Days were up to 48 hours long where the date line moved in the 19th century, which is let go.
+    """
+    if unit == "microsecond":
+        return 1, 1
+    edges = _edges_of(unit, time_zone)
+    lengths = np.diff(edges[edges >= 0])
+    return int(lengths.min()), int(lengths.max())

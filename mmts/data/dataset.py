@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from mmts.data.batch import WindowGatherer
-from mmts.data.calendar_features import build_calendar
+from mmts.data.calendar_features import build_calendar, check_holidays
 from mmts.data.config import DataConfig
 from mmts.data.detection import (
     FoundClock,
@@ -75,6 +75,9 @@ def load_dataset(config: DataConfig) -> Dataset:
     Raises DataError with every fault of every file, and when a split is left without a window.
     """
     columns, tables = {}, {}
+    for name, stream in config.streams.items():
+        if stream.holidays is not None:
+            check_holidays(stream.holidays, f"data.streams.{name}.holidays")
     problems = []
     for name, path in stream_paths(config).items():
         stream = config.streams[name]

@@ -91,7 +91,7 @@ class _Builder:
         """Return the schema of features that are made up on the target's clock."""
         span = self._context_span(stream, self.clock)
         return StreamSchema(
-            columns=calendar_columns(stream.calendar),
+            columns=calendar_columns(stream.calendar, self.clock),
             time=None,
             item=None,
             has_items=False,
