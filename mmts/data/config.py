@@ -62,7 +62,7 @@ class StreamConfig(ReadingConfig):
     """One table with its own clock, or features of the calendar.
 
     A column has one role (target, past, future or static). When no role is named at all, every
-    column except time, item and availability is past.
+    column except time, item and availability is past; where prose is named, it alone is.
     """
 
     path: str | None = Field(
@@ -171,7 +171,13 @@ class StreamConfig(ReadingConfig):
 
     def _faults_of_calendar(self) -> Iterator[str]:
         allowed = {"calendar", "holidays", "context_length", "time_zone"}
-        others = sorted(self.model_fields_set - allowed)
+        # Held against the defaults: a resolved config states every key.
+        others = [
+            name
+            for name, field in type(self).model_fields.items()
+            if name not in allowed
+            and getattr(self, name) != field.get_default(call_default_factory=True)
+        ]
         if others:
             yield (
                 f"a stream of calendar features is made up and reads no file; take out "

@@ -33,7 +33,7 @@ def choose_columns(source: Source, stream: StreamConfig) -> tuple[ColumnSchema, 
     Without any role in the config these are all columns of the file, as past.
     """
     roles = dict(stream.roles())
-    if not roles:
+    if not roles and not stream.text:
         header = list(read_frame(source, num_rows=0).columns)
         if any(str(name).startswith("Unnamed: ") for name in header):
             # As pandas calls a column without a name, such as the index that its to_csv writes.
