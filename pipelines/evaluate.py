@@ -195,9 +195,11 @@ def _say(number: float) -> str:
 def _say_change(percent: float, standard_error: float) -> str:
     if math.isnan(percent):
         return "-"
+    if percent == 0 and not standard_error > 0:
+        return "0"
     # Rounded first, and 0 added, so that no zero has a minus.
-    change = f"{round(percent, 1) + 0.0:+.1f}%" if percent else "0"
-    return change if math.isnan(standard_error) else f"{change} ± {standard_error:.1f}%"
+    change = f"{round(percent, 2) + 0.0:+.2f}%"
+    return change if math.isnan(standard_error) else f"{change} ± {standard_error:.2f}%"
 
 
 def _track(
@@ -228,13 +230,15 @@ def _track(
         if len(evaluation.targets) > 1:
             for target in evaluation.targets:
                 run.log_metrics(_defined(f"{prefix}/{target}", scores[target].overall), step=0)
-    # The first is the evaluation itself, recorded above.
-    for row in subsets.rows[1:] if subsets else ():
-        prefix = _path(split, row.ablation.path)
-        for target in subsets.targets if len(subsets.targets) > 1 else ():
-            run.log_metrics(_defined(f"{prefix}/{target}", row.scores[target]), step=0)
-        run.log_metrics(_defined(prefix, row.scores[ALL_TARGETS]), step=0)
-        run.log_metrics(_defined(f"{prefix}/mae_change", row.changes[ALL_TARGETS]), step=0)
+    if subsets is not None:
+        # The first is the evaluation itself, recorded above.
+        for row in subsets.rows[1:]:
+            prefix = _path(split, row.ablation.path)
+            run.log_metrics(_defined(prefix, row.scores[ALL_TARGETS]), step=0)
+            run.log_metrics(_defined(f"{prefix}/mae_change", row.changes[ALL_TARGETS]), step=0)
+            if len(subsets.targets) > 1:
+                for target in subsets.targets:
+                    run.log_metrics(_defined(f"{prefix}/{target}", row.scores[target]), step=0)
     run.set_tags({_path(split, ablated, "verdict").replace("/", "."): evaluation.verdict})
     place = _path("evaluation", other_split, ablated)
     for name, figure in figures.items():

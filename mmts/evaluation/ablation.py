@@ -1,4 +1,8 @@
-"""Streams taken away from a model, or given to it in another order, to see what they are worth."""
+"""Streams taken away from a model, or given to it in another order, to see what they are worth.
+
+They are worth it to this one model, which learned to count on them: another, trained without a
+stream, may make up for part of what it told.
+"""
 
 from __future__ import annotations
 

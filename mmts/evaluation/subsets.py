@@ -32,8 +32,11 @@ from mmts.forecasting import Forecaster
 MAX_OTHERS = 4
 """Streams beside the target's up to which every subset is scored: 16 of them."""
 
-MAX_BLOCKS = 20
+MAX_BLOCKS = 12
 """Blocks of origins from which a standard error is estimated."""
+
+MIN_HORIZONS = 2
+"""Length of a block at least, in horizons: windows reach from one block into the next."""
 
 logger = logging.getLogger(__name__)
 
@@ -195,10 +198,10 @@ def block_origins(origins: npt.NDArray[np.int64], horizon: int) -> npt.NDArray[n
     """Return the block of time that each origin lies in, (window,), from 0 without gaps.
 
     horizon: in the unit of the origins. The span is cut into `MAX_BLOCKS` equal parts, or fewer,
-    so that none is shorter than a horizon. Blocks without an origin are not counted.
+    so that none is shorter than `MIN_HORIZONS`. Blocks without an origin are not counted.
     """
     first, last = int(origins.min()), int(origins.max())
-    num_blocks = max(1, min(MAX_BLOCKS, (last - first) // horizon))
+    num_blocks = max(1, min(MAX_BLOCKS, (last - first) // (MIN_HORIZONS * horizon)))
     edges = np.linspace(first, last, num_blocks + 1)[1:-1]
     places = np.searchsorted(edges, origins, side="right")
     return np.unique(places, return_inverse=True)[1].astype(np.int64)
@@ -214,6 +217,8 @@ def compare(errors: Array, base: Array) -> Change:
     so single errors are far from independent; sums over blocks that are long beside the horizon
     nearly are, and as both come from the same windows, what makes a block hard for both drops
     out. Forecasts that are the same therefore give exactly 0 with a standard error of exactly 0.
+    Where errors last as long as a block does it is still somewhat too small: take a change of
+    less than three standard errors as none. It knows nothing of how another training would differ.
     Source: batch means, Schmeiser, Batch size effects in the analysis of simulation output,
     Operations Research 30 (1982); ratio estimators, Cochran, Sampling Techniques (1977), 6.4.
     """
