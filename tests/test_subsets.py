@@ -145,6 +145,16 @@ class TestShuffle:
         assert not after.observed[5].any()
         assert after.observed.any(dim=1).sum() == observed.any(dim=1).sum()
 
+    def test_moves_a_text_as_one(self, dataset: Dataset) -> None:
+        stream = dataset.streams["news"]
+        features = torch.randn(len(stream.values), 64, generator=torch.Generator().manual_seed(0))
+        texts = replace(stream, values=features, observed=torch.ones_like(features).bool())
+        changed = replace(dataset, streams={**dataset.streams, "news": texts})
+        after = shuffle(changed, ["news"]).streams["news"].values
+        same = (after[:, None] == features).all(dim=-1)
+        assert (same.sum(dim=0) == 1).all()
+        assert not same.diagonal().any()
+
     def test_gives_a_static_row_to_another_item(self, dataset: Dataset) -> None:
         before, after = dataset.streams["site"], shuffle(dataset, ["site"]).streams["site"]
         assert after.values.equal(before.values.flip(0))
