@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from mmts.checkpoint import CheckpointInfo
-    from mmts.evaluation import Evaluation
+    from mmts.evaluation import Evaluation, Subsets
     from mmts.evaluation.report import Scores
+    from mmts.evaluation.subsets import Change
 
 
 class EvaluatedSplit(StrEnum):
@@ -43,30 +44,72 @@ def evaluate(
     split: Annotated[
         EvaluatedSplit, typer.Option(help="Part of the data to forecast.")
     ] = EvaluatedSplit.TEST,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Stream to evaluate without, as if it were missing; its file is not read. "
+            "May be repeated."
+        ),
+    ] = None,
+    shuffled: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--shuffle",
+            help="Stream whose rows the model reads with their values in another order. "
+            "May be repeated.",
+        ),
+    ] = None,
+    with_subsets: Annotated[
+        bool,
+        typer.Option(
+            "--subsets",
+            help="Score the model with each stream missing or shuffled, too, and with the "
+            "target's stream alone.",
+        ),
+    ] = False,
 ) -> None:
     """Set a model beside last value, seasonal naive and ridge."""
     from mmts.errors import OutputError
-    from mmts.evaluation import evaluate, load_evaluation_data
+    from mmts.evaluation import (
+        choose_ablation,
+        evaluate,
+        list_subsets,
+        load_evaluation_data,
+        score_subsets,
+    )
     from mmts.files import write_whole
     from mmts.forecasting import Forecaster
-    from mmts.plots import plot_error_by_step, plot_test_windows, to_png
+    from mmts.plots import plot_error_by_step, plot_subsets, plot_test_windows, to_png
 
     forecaster = Forecaster.from_checkpoint(checkpoint)
-    dataset = load_evaluation_data(forecaster.info, data_root)
-    folder = output or checkpoint.parent / "evaluation"
+    schema = forecaster.info.data_schema
+    ablation = choose_ablation(schema, without or (), shuffled or ())
+    to_compare = list_subsets(schema, ablation) if with_subsets else ()
+    dataset = load_evaluation_data(forecaster.info, data_root, ablation.without)
+    # Beside what was found with all streams, and not in its place.
+    folder = output or checkpoint.parent / "evaluation" / ablation.path
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be made: {error.strerror}.") from None
-    evaluation = evaluate(forecaster, dataset, split.value)
+    evaluation = evaluate(forecaster, dataset, split.value, ablation.without, ablation.shuffled)
 
-    found = json.dumps(evaluation.to_json(), indent=2, allow_nan=False)
+    numbers = evaluation.to_json()
+    tables = {"by_step.csv": evaluation.by_step_table()}
     figures = {
         "error_by_step.png": plot_error_by_step(evaluation),
         "windows.png": plot_test_windows(evaluation, dataset),
     }
+    subsets = None
+    if to_compare:
+        subsets = score_subsets(forecaster, dataset, evaluation, to_compare)
+        numbers["subsets"] = subsets.to_json()
+        tables["subsets.csv"] = subsets.table()
+        figures["subsets.png"] = plot_subsets(subsets, evaluation)
+    found = json.dumps(numbers, indent=2, allow_nan=False)
     write_whole(folder / "evaluation.json", found + "\n")
-    write_whole(folder / "by_step.csv", evaluation.by_step_table().to_csv(index=False))
+    for name, table in tables.items():
+        write_whole(folder / name, table.to_csv(index=False))
     for name, figure in figures.items():
         write_whole(folder / name, to_png(figure))
 
@@ -74,8 +117,10 @@ def evaluate(
         print(found)
     else:
         _show(evaluation)
-        print(f"written: {folder}: evaluation.json, by_step.csv, {', '.join(figures)}")
-    _track(evaluation, forecaster.info, checkpoint, folder, figures)
+        if subsets is not None:
+            _show_subsets(subsets)
+        print(f"written: {folder}: evaluation.json, {', '.join([*tables, *figures])}")
+    _track(evaluation, subsets, forecaster.info, checkpoint, folder, list(tables), figures)
 
 
 def _show(evaluation: Evaluation) -> None:
@@ -102,29 +147,68 @@ def _show(evaluation: Evaluation) -> None:
         print(f"note: {note}")
 
 
-def _table(evaluation: Evaluation, target: str) -> Table:
-    from rich.table import Table
+def _show_subsets(subsets: Subsets) -> None:
+    """Print what the model's error becomes with other streams."""
+    from rich.console import Console
 
+    console = Console(highlight=False, soft_wrap=True)
+    for target in subsets.targets:
+        print()
+        table = _new_table(target, "MAE", "RMSE", "WQL", "change in MAE")
+        for row in subsets.rows:
+            scores, change = row.scores[target], row.changes[target]
+            cells = map(_say, (scores.mae, scores.rmse, scores.wql))
+            table.add_row(row.name, *cells, _say_change(change.percent, change.standard_error))
+        console.print(table)
+    print()
+    print(subsets.method)
+    for note in subsets.notes:
+        print(f"note: {note}")
+
+
+def _table(evaluation: Evaluation, target: str) -> Table:
     nominal = evaluation.nominal_coverage
     of = "" if nominal is None else f" of {nominal:.0%}"
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column(target, no_wrap=True)
-    for heading in ("MAE", "RMSE", "MASE", "WQL", f"coverage{of}"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = _new_table(target, "MAE", "RMSE", "MASE", "WQL", f"coverage{of}")
     for method, by_target in evaluation.scores.items():
         scores = by_target[target].overall
-        numbers = [scores.mae, scores.rmse, scores.mase, scores.wql]
-        cells = ["-" if math.isnan(number) else f"{number:#.4g}" for number in numbers]
+        cells = map(_say, (scores.mae, scores.rmse, scores.mase, scores.wql))
         covered = "-" if math.isnan(scores.coverage) else f"{scores.coverage:.1%}"
         table.add_row(method, *cells, covered)
     return table
 
 
+def _new_table(first: str, *headings: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column(first, no_wrap=True)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _say(number: float) -> str:
+    return "-" if math.isnan(number) else f"{number:#.4g}"
+
+
+def _say_change(percent: float, standard_error: float) -> str:
+    if math.isnan(percent):
+        return "-"
+    if percent == 0 and not standard_error > 0:
+        return "0"
+    # Rounded first, and 0 added, so that no zero has a minus.
+    change = f"{round(percent, 2) + 0.0:+.2f}%"
+    return change if math.isnan(standard_error) else f"{change} ± {standard_error:.2f}%"
+
+
 def _track(
     evaluation: Evaluation,
+    subsets: Subsets | None,
     info: CheckpointInfo,
     checkpoint: Path,
     folder: Path,
+    tables: list[str],
     figures: dict[str, Figure],
 ) -> None:
     """Add everything to the MLflow run of the training."""
@@ -132,11 +216,11 @@ def _track(
     from mmts.tracking.run import reopen_run
 
     run = reopen_run(info.config.tracking, info.run_id, store=checkpoint.resolve().parent.parent)
-    test = evaluation.split == "test"
-    prefixes = {MODEL: evaluation.split}
+    split, ablated = evaluation.split, evaluation.ablation.path
+    other_split = "" if split == "test" else split
+    prefixes = {MODEL: _path(split, ablated)}
     prefixes |= {
-        name: f"baseline/{name.replace(' ', '_')}" + ("" if test else f"/{evaluation.split}")
-        for name in BASELINES
+        name: _path("baseline", name.replace(" ", "_"), other_split, ablated) for name in BASELINES
     }
     for method, prefix in prefixes.items():
         scores = evaluation.scores[method]
@@ -146,16 +230,29 @@ def _track(
         if len(evaluation.targets) > 1:
             for target in evaluation.targets:
                 run.log_metrics(_defined(f"{prefix}/{target}", scores[target].overall), step=0)
-    run.set_tags({f"{evaluation.split}.verdict": evaluation.verdict})
-    place = "evaluation" if test else f"evaluation/{evaluation.split}"
+    if subsets is not None:
+        # The first is the evaluation itself, recorded above.
+        for row in subsets.rows[1:]:
+            prefix = _path(split, row.ablation.path)
+            run.log_metrics(_defined(prefix, row.scores[ALL_TARGETS]), step=0)
+            run.log_metrics(_defined(f"{prefix}/mae_change", row.changes[ALL_TARGETS]), step=0)
+            if len(subsets.targets) > 1:
+                for target in subsets.targets:
+                    run.log_metrics(_defined(f"{prefix}/{target}", row.scores[target]), step=0)
+    run.set_tags({_path(split, ablated, "verdict").replace("/", "."): evaluation.verdict})
+    place = _path("evaluation", other_split, ablated)
     for name, figure in figures.items():
         run.log_figure(figure, f"{place}/{name}")
-    for name in ("evaluation.json", "by_step.csv"):
+    for name in ("evaluation.json", *tables):
         run.log_file(folder / name, place)
     run.finish("FINISHED")
 
 
-def _defined(prefix: str, scores: Scores) -> dict[str, float]:
+def _path(*parts: str) -> str:
+    return "/".join(filter(None, parts))
+
+
+def _defined(prefix: str, scores: Scores | Change) -> dict[str, float]:
     from dataclasses import asdict
 
     return {

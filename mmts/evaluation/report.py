@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mmts.evaluation.ablation import Ablation
+
 MODEL, LAST_VALUE, SEASONAL_NAIVE, RIDGE = "model", "last value", "seasonal naive", "ridge"
 BASELINES = (LAST_VALUE, SEASONAL_NAIVE, RIDGE)
 ALL_TARGETS = "all targets"
@@ -82,6 +84,7 @@ class Evaluation:
     observed in them. season: in steps, of the seasonal naive forecast and of MASE. penalty: of the
     ridge, per train window. nominal_coverage: what `coverage` should be; None without quantiles.
     notes: what was left out of the scores, and what else to know about them.
+    ablation: streams that were missing, or shuffled, in all of this.
     """
 
     targets: tuple[str, ...]
@@ -99,6 +102,7 @@ class Evaluation:
     epoch: int
     run_id: str | None
     windows: WindowForecasts
+    ablation: Ablation
 
     @property
     def verdict(self) -> str:
@@ -116,8 +120,9 @@ class Evaluation:
         found = f"beats {_listing(beaten, 'and')}" if beaten else ""
         if unbeaten:
             found += f"{', but ' if beaten else ''}does NOT beat {_listing(unbeaten, 'or')}"
+        ablated = f", {self.ablation.words}" if self.ablation.words else ""
         return (
-            f"On the {self.split} split, {first} to {end}, the model's MAE of {target} "
+            f"On the {self.split} split, {first} to {end}{ablated}, the model's MAE of {target} "
             f"({model:.4g}) {found}."
         )
 
@@ -143,13 +148,17 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """Return all but the windows as plain JSON values; null where a score is not defined."""
-        shallow = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "windows"}
+        shallow = {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.name not in ("windows", "ablation")
+        } | asdict(self.ablation)
         scores = {
             method: {target: asdict(found) for target, found in by_target.items()}
             for method, by_target in self.scores.items()
         }
         verdicts = {} if len(self.targets) == 1 else {t: self.judge(t) for t in self.targets}
-        found: dict[str, Any] = _plain(
+        found: dict[str, Any] = to_plain(
             {"verdict": self.verdict, "verdicts": verdicts, **shallow, "scores": scores}
         )
         return found
@@ -173,12 +182,12 @@ def _listing(words: list[str], joint: str) -> str:
     return f" {joint} ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
-def _plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """Return a value as JSON holds it; JSON has no NaN."""
     if isinstance(value, dict):
-        return {key: _plain(found) for key, found in value.items()}
+        return {key: to_plain(found) for key, found in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(found) for found in value]
+        return [to_plain(found) for found in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

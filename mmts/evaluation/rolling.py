@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from mmts.data.batch import WindowGatherer
 from mmts.data.dataset import Dataset, fingerprint, load_streams, stream_paths
 from mmts.data.splits import SPLITS
 from mmts.errors import DataError, raise_all
+from mmts.evaluation.ablation import choose_ablation, describe_ablation, leave_out, shuffle
 from mmts.evaluation.report import (
     LAST_VALUE,
     MODEL,
@@ -40,20 +41,29 @@ EDGE_NOTE = "the ridge's penalty is the smallest or the largest of those tried"
 logger = logging.getLogger(__name__)
 
 
-def load_evaluation_data(info: CheckpointInfo, root: str | Path | None = None) -> Dataset:
+def load_evaluation_data(
+    info: CheckpointInfo, root: str | Path | None = None, without: Sequence[str] = ()
+) -> Dataset:
     """Read the files of a training with the schema, scaling and split of its checkpoint.
 
-    root: another folder that holds the files. Logs a warning when a file has changed since.
-    Raises DataError for any fault in the files.
+    root: another folder that holds the files. without: streams whose files are not even opened,
+    so that they need not exist; absent for every item. Logs a warning when a file has changed
+    since. Raises DataError for any fault in the files.
     """
     config = info.config.data
     if root is not None:
         config = config.model_copy(update={"root": str(root)})
+    read = {name: stream for name, stream in config.streams.items() if name not in without}
+    config = config.model_copy(update={"streams": read})
     streams, items = load_streams(
         config, info.data_schema, info.scaling, dict(stream_paths(config))
     )
     found = fingerprint(config)
-    changed = [name for name, digest in info.fingerprint.items() if found.get(name) != digest]
+    changed = [
+        name
+        for name, digest in info.fingerprint.items()
+        if name not in without and found.get(name) != digest
+    ]
     notes: tuple[str, ...] = ()
     if changed:
         notes = (f"the files of {', '.join(changed)} are not those that the model was trained on",)
@@ -61,14 +71,27 @@ def load_evaluation_data(info: CheckpointInfo, root: str | Path | None = None) -
     return Dataset(info.data_schema, info.scaling, streams, items, info.split, notes)
 
 
-def evaluate(forecaster: Forecaster, dataset: Dataset, split: str = "test") -> Evaluation:
+def evaluate(
+    forecaster: Forecaster,
+    dataset: Dataset,
+    split: str = "test",
+    without: Sequence[str] = (),
+    shuffled: Sequence[str] = (),
+) -> Evaluation:
     """Score a model and three baselines on every window of a split.
 
     split: `test` or `validation`; on the latter the model's epoch, the season and the penalty were
     chosen, so that its scores flatter all of them but last value. The baselines are fitted on the
     train split, as the model was. A model's point forecast is its median, and for RMSE its mean,
-    where it has them. Raises DataError when one of the splits read has no window.
+    where it has them.
+    without: streams that are absent for the model and for the baselines, so that the ridge is
+    fitted without them. shuffled: streams of which the model, and no baseline, reads the content
+    in another order. The windows stay the same.
+    Raises DataError when one of the splits read has no window, and for streams that cannot be
+    left out or shuffled.
     """
+    ablation = choose_ablation(dataset.schema, without, shuffled)
+    dataset = leave_out(dataset, ablation.without)
     dates = {name: (first, end) for name, first, end in dataset.split.dates(dataset.schema)}
     gatherers = {name: dataset.windows(name) for name in {"train", "validation", split}}
     raise_all(
@@ -81,7 +104,8 @@ def evaluate(forecaster: Forecaster, dataset: Dataset, split: str = "test") -> E
         ),
     )
     gatherer, validation = gatherers[split], gatherers["validation"]
-    windows = forecast_windows(forecaster, gatherer)
+    read = shuffle(dataset, ablation.shuffled)
+    windows = forecast_windows(forecaster, read.windows(split) if ablation.shuffled else gatherer)
     season = choose_season(validation)
     ridge = fit_ridge(gatherers["train"], validation, dataset.scaling)
     baselines = {
@@ -89,7 +113,7 @@ def evaluate(forecaster: Forecaster, dataset: Dataset, split: str = "test") -> E
         SEASONAL_NAIVE: forecast_seasonal(gatherer, season),
         RIDGE: ridge.forecast(gatherer),
     }
-    scales = _naive_scales(forecaster, dataset, season)
+    scales = naive_scales(forecaster, dataset, season)
     scorer = Scorer(windows, scales, dataset.schema.target_columns)
     interval = metrics.outermost_interval(windows.quantile_levels)
     levels = windows.quantile_levels
@@ -113,6 +137,7 @@ def evaluate(forecaster: Forecaster, dataset: Dataset, split: str = "test") -> E
         nominal_coverage=levels[interval[1]] - levels[interval[0]] if interval else None,
         notes=(
             *dataset.notes,
+            *describe_ablation(dataset, ablation),
             *_describe_skipped(dataset, split, windows, scales),
             *([MEDIAN_NOTE] if "0.5" in windows.outputs else []),
             *([EDGE_NOTE] if ridge.penalty in (min(PENALTIES), max(PENALTIES)) else []),
@@ -120,6 +145,7 @@ def evaluate(forecaster: Forecaster, dataset: Dataset, split: str = "test") -> E
         epoch=forecaster.info.epoch,
         run_id=forecaster.info.run_id,
         windows=windows,
+        ablation=ablation,
     )
 
 
@@ -141,7 +167,7 @@ def _unscale(forecaster: Forecaster, values: Tensor) -> Array:
     return forecaster.unscale(values.numpy().astype(np.float64)[..., None])[..., 0]
 
 
-def _naive_scales(forecaster: Forecaster, dataset: Dataset, season: int) -> Array:
+def naive_scales(forecaster: Forecaster, dataset: Dataset, season: int) -> Array:
     """Return the scale of MASE of every series from the train split alone, (item, target)."""
     stream = dataset.streams[dataset.schema.target_stream]
     channels = stream.schema.channels("target")

@@ -76,6 +76,43 @@ def test_evaluate_sets_the_model_beside_all_baselines(mmts: Command, workplace: 
     assert (folder / "error_by_step.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_evaluate_tells_what_streams_are_worth(mmts: Command, workplace: Path) -> None:
+    frames = make_frames()
+    del frames["weather"]
+    write_frames(workplace / "fewer", frames)
+    done = mmts(
+        "evaluate", "runs/one/best.mmts", "--without", "weather", "--without", "site",
+        "--shuffle", "news", "--subsets", "--data-root", workplace / "fewer", cwd=workplace,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "without streams weather, site, with stream news shuffled, the model's" in done.stdout
+    assert "change in MAE against 'without weather, site; news shuffled'" in done.stdout
+    place = "evaluation/without/weather-site/shuffled/news"
+    folder = workplace / "runs/one" / place
+    table = pd.read_csv(folder / "subsets.csv")
+    assert "only load" in set(table["subset"])
+    assert (folder / "subsets.png").read_bytes().startswith(b"\x89PNG")
+    found = json.loads((folder / "evaluation.json").read_text())
+    assert [row["subset"] for row in found["subsets"]] == table["subset"].tolist()
+
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{workplace / 'runs/mlflow.db'}")
+    (experiment,) = client.search_experiments(filter_string="name = 'small-world'")
+    runs = client.search_runs([experiment.experiment_id])
+    run = next(run for run in runs if run.info.run_name == "one")
+    metrics = run.data.metrics
+    assert (
+        metrics["test/without/weather-site/shuffled/news/mae"]
+        == found["subsets"][0]["scores"]["load"]["mae"]
+    )
+    assert "test/without/weather-plan-news-site/mae" in metrics
+    assert "test/without/weather-plan-news-site/mae_change/percent" in metrics
+    assert run.data.tags["test.without.weather-site.shuffled.news.verdict"] == found["verdict"]
+    artifacts = {file.path for file in client.list_artifacts(run.info.run_id, place)}
+    assert f"{place}/subsets.csv" in artifacts
+
+
 def test_the_run_can_be_read_back_from_mlflow(mmts: Command, workplace: Path) -> None:
     test_evaluate_sets_the_model_beside_all_baselines(mmts, workplace)
     from mlflow.tracking import MlflowClient
