@@ -119,7 +119,11 @@ def train(config: ExperimentConfig, folder: Path, progress_bar: bool = False) ->
                 callbacks=[
                     writer,
                     EpochLog(
-                        folder / HISTORY, run, len(data.train), settings.log_every_n_steps, writer
+                        folder / HISTORY,
+                        run,
+                        data.windows_per_epoch,
+                        settings.log_every_n_steps,
+                        writer,
                     ),
                     pl.callbacks.EarlyStopping("val/loss", patience=settings.patience),
                     *([pl.callbacks.TQDMProgressBar(refresh_rate=20)] if progress_bar else []),

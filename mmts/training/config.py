@@ -17,6 +17,12 @@ class TrainingConfig(Config):
         5, gt=0, description="Epochs without a better validation loss after which training stops."
     )
     batch_size: int = Field(256, gt=0, description="Windows per optimiser step.")
+    steps_per_epoch: int | None = Field(
+        None,
+        gt=0,
+        description="Optimiser steps after which an epoch ends, each epoch taking other windows; "
+        "by default when all windows were seen.",
+    )
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW.")
     weight_decay: float = Field(1e-2, ge=0, description="Decoupled weight decay of AdamW.")
     warmup_fraction: float = Field(

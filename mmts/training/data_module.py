@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 from mmts.data.batch import WindowGatherer
 from mmts.data.dataset import Dataset
 from mmts.training.config import TrainingConfig
-from mmts.training.loader import OrderedBatches, ShuffledBatches
+from mmts.training.loader import OrderedBatches, ShuffledBatches, count_batches
 
 
 class WindowDataModule(pl.LightningDataModule):
@@ -33,15 +33,29 @@ class WindowDataModule(pl.LightningDataModule):
         self.validation = self._on_device(self.validation)
 
     @property
+    def windows_per_epoch(self) -> int:
+        """Return the windows that one epoch of training reads."""
+        steps = self.config.steps_per_epoch
+        all_windows = len(self.train)
+        return all_windows if steps is None else min(all_windows, steps * self.config.batch_size)
+
+    @property
     def num_steps(self) -> int:
         """Return the optimiser steps of a training that is not stopped early."""
-        return self.config.max_epochs * -(-len(self.train) // self.config.batch_size)
+        settings = self.config
+        return settings.max_epochs * count_batches(
+            len(self.train), settings.batch_size, settings.steps_per_epoch
+        )
 
     def train_dataloader(self) -> ShuffledBatches:
         """Return the batches of the epoch that begins; the trainer asks anew every epoch."""
         assert self.trainer is not None
         return ShuffledBatches(
-            self.train, self.config.batch_size, self.seed, self.trainer.current_epoch
+            self.train,
+            self.config.batch_size,
+            self.seed,
+            self.trainer.current_epoch,
+            self.config.steps_per_epoch,
         )
 
     def val_dataloader(self) -> OrderedBatches:

@@ -55,6 +55,15 @@ def test_an_epoch_holds_every_window_once_in_an_order_of_its_own(world: Path) ->
     assert not torch.equal(orders[0], orders[3])
 
 
+def test_a_short_epoch_is_the_beginning_of_the_whole_one(world: Path) -> None:
+    windows = load_dataset(load_config(world).data).windows("train")
+    short = ShuffledBatches(windows, 32, seed=1, epoch=0, max_batches=2)
+    whole = list(ShuffledBatches(windows, 32, seed=1, epoch=0))
+    assert len(short) == len(list(short)) == 2
+    for one, other in zip(short, whole, strict=False):
+        assert torch.equal(one.target, other.target)
+
+
 def test_training_survives_a_tracking_server_that_is_not_there(
     world: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
