@@ -19,7 +19,7 @@ from mmts.data.frames import Source
 from mmts.data.schema import DataSchema
 from mmts.data.streams import Stream
 from mmts.data.times import format_times, moment_of
-from mmts.data.windows import build_windows, latest_origins
+from mmts.data.windows import Windows, latest_origins
 from mmts.errors import DataError, nearest, raise_all
 from mmts.model import MultimodalForecaster
 
@@ -72,17 +72,16 @@ class Forecaster:
         loaded, items = load_streams(self.info.config.data, schema, self.info.scaling, streams)
         target = loaded[schema.target_stream]
         if origin is None:
-            places, origins = latest_origins(target, schema)
-            if len(places) == 0:
+            windows = latest_origins(target, schema)
+            if len(windows) == 0:
                 raise DataError(f"stream {schema.target_stream!r} holds no value to forecast from.")
-            for missing in sorted(set(range(len(items))) - set(places.tolist())):
+            for missing in sorted(set(range(len(items))) - set(windows.items.tolist())):
                 logger.warning("item %r has no value and gets no forecast", items[missing])
         else:
-            places, origins = self._origins_at(origin, target, items)
-        windows = build_windows(loaded, places, origins)
+            windows = self._origins_at(origin, target, items)
         gatherer = WindowGatherer(schema, loaded, windows)
         self._warn_of_unknown_future(gatherer)
-        return self._to_table(self.predict_windows(gatherer), windows.items, origins, items)
+        return self._to_table(self.predict_windows(gatherer), windows, items)
 
     def predict_windows(self, windows: WindowGatherer) -> npt.NDArray[np.float64]:
         """Forecast windows; returns (window, horizon, target, output) in the target's own units."""
@@ -105,7 +104,7 @@ class Forecaster:
 
     def _origins_at(
         self, origin: str | datetime, target: Stream, items: tuple[str, ...]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> Windows:
         """Take one origin for all items that it is possible for; the others are told."""
         schema = self.info.data_schema
         moment = _parse_origin(origin, schema)
@@ -113,9 +112,8 @@ class Forecaster:
         def words(*moments: int) -> list[str]:
             return list(format_times(np.array(moments), schema.has_time_zone, schema.time_zone))
 
-        latest = dict(
-            zip(*(found.tolist() for found in latest_origins(target, schema)), strict=True)
-        )
+        known = latest_origins(target, schema)
+        latest = dict(zip(known.items.tolist(), known.origins.tolist(), strict=True))
         places, problems = [], []
         for place, item in enumerate(items):
             first, last = target.first_time[place], latest.get(place)
@@ -140,7 +138,7 @@ class Forecaster:
             raise_all(DataError, problems)
         for problem in problems:
             logger.warning("no forecast: %s", problem)
-        return torch.tensor(places), torch.full((len(places),), moment)
+        return Windows(torch.tensor(places, dtype=torch.int32), torch.full((len(places),), moment))
 
     def _warn_of_unknown_future(self, gatherer: WindowGatherer) -> None:
         schema = self.info.data_schema
@@ -162,15 +160,14 @@ class Forecaster:
     def _to_table(
         self,
         forecast: npt.NDArray[np.float64],
-        places: torch.Tensor,
-        origins: torch.Tensor,
+        windows: Windows,
         items: tuple[str, ...],
     ) -> pd.DataFrame:
         schema = self.info.data_schema
         num_windows, horizon, num_targets, _ = forecast.shape
         steps = np.arange(horizon)
         # Written as the user stamps the rows of the target.
-        stamps = schema.step_stamps(origins).numpy()
+        stamps = schema.step_stamps(windows.origins).numpy()
         shape = (num_windows, horizon, num_targets)
 
         def column(values: npt.NDArray[np.generic], *axes: int) -> npt.NDArray[np.generic]:
@@ -180,10 +177,10 @@ class Forecaster:
             written = format_times(times.reshape(-1), schema.has_time_zone, schema.time_zone)
             return written.reshape(times.shape)
 
-        names = np.array([items[place] for place in places.tolist()], dtype=object)
+        names = np.array([items[place] for place in windows.items.tolist()], dtype=object)
         table = {
             "item_id": column(names, 1, 2),
-            "origin": column(words(origins.numpy()), 1, 2),
+            "origin": column(words(windows.origins.numpy()), 1, 2),
             "timestamp": column(words(stamps), 2),
             "step": column(steps + 1, 0, 2),
             "target": column(np.array(schema.target_columns, dtype=object), 0, 1),

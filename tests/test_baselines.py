@@ -27,7 +27,7 @@ from mmts.config import load_config
 from mmts.data.batch import WindowGatherer
 from mmts.data.config import DataConfig
 from mmts.data.dataset import Dataset, load_dataset, load_streams
-from mmts.data.windows import build_windows
+from mmts.data.windows import Windows
 from tests.data.test_no_peeking import ORIGIN, overwrite_unknown
 from tests.factories import START, make_frames, make_settings, write_world
 
@@ -53,9 +53,7 @@ def windows_at(dataset: Dataset, row: int) -> WindowGatherer:
     """Return the one window whose first step is a row of the series."""
     stream = dataset.streams["series"]
     items, origins = torch.tensor([0]), stream.times(0)[row : row + 1]
-    return WindowGatherer(
-        dataset.schema, dataset.streams, build_windows(dataset.streams, items, origins)
-    )
+    return WindowGatherer(dataset.schema, dataset.streams, Windows(items, origins))
 
 
 def unscale(dataset: Dataset, forecast: Tensor) -> list[float]:
@@ -274,7 +272,7 @@ class TestFeatures:
         del frames["weather"]
         schema, scaling = small_world.schema, small_world.scaling
         streams, _ = load_streams(CONFIGS, schema, scaling, frames)
-        windows = build_windows(streams, torch.tensor([0, 1]), torch.tensor([MICROSECONDS] * 2))
+        windows = Windows(torch.tensor([0, 1]), torch.tensor([MICROSECONDS] * 2))
         batch = WindowGatherer(schema, streams, windows).gather(torch.arange(2))
         of_weather = schema.model_copy(update={"streams": {"weather": schema.streams["weather"]}})
         assert not WindowFeatures(of_weather, scaling)(batch).any()
@@ -297,7 +295,7 @@ def test_no_baseline_sees_what_is_not_yet_known_and_a_planted_leak_is_found(
     for frames in (make_frames(), overwrite_unknown(make_frames())):
         streams, items = load_streams(CONFIGS, schema, small_world.scaling, frames)
         places = torch.arange(len(items))
-        windows = build_windows(streams, places, torch.full_like(places, MICROSECONDS))
+        windows = Windows(places, torch.full_like(places, MICROSECONDS))
         gatherer = WindowGatherer(schema, streams, windows)
         found.append(
             {

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmts.data.schema import DataSchema, StreamSchema
 from mmts.data.streams import NEVER, Stream
-from mmts.data.windows import Windows
+from mmts.data.windows import Windows, find_anchors
 
 _SECOND = 1_000_000
 
@@ -73,14 +73,12 @@ class WindowGatherer:
 
     def gather(self, chosen: Tensor) -> Batch:
         """Gather the windows at these places, (batch,) int64."""
-        items, origins = self.windows.items[chosen], self.windows.origins[chosen]
+        items, origins = self.windows.items[chosen].long(), self.windows.origins[chosen]
         edges = self.schema.step_edges(origins) - origins[:, None]
         target, target_observed = self._gather_target(items, origins)
         return Batch(
             streams={
-                name: _gather_stream(
-                    stream, items, origins, self.windows.anchors[name][chosen], edges[:, -1:]
-                )
+                name: _gather_stream(stream, items, origins, edges[:, -1:])
                 for name, stream in self.streams.items()
             },
             step_edges=_seconds(edges),
@@ -107,15 +105,13 @@ class WindowGatherer:
         return found.masked_fill(~observed, 0.0), observed
 
 
-def _gather_stream(
-    stream: Stream, items: Tensor, origins: Tensor, anchors: Tensor, horizon: Tensor
-) -> StreamWindow:
+def _gather_stream(stream: Stream, items: Tensor, origins: Tensor, horizon: Tensor) -> StreamWindow:
     """Gather one stream; horizon: (batch, 1) int64 microseconds, the end of the last step."""
     schema = stream.schema
     device = items.device
     begin, end = stream.begin[items], stream.end[items]
     steps = torch.arange(-schema.context_steps, schema.future_steps, device=device)
-    rows = anchors[:, None] + steps
+    rows = find_anchors(stream, items, origins)[:, None] + steps
     inside = (rows >= begin[:, None]) & (rows < end[:, None])
     safe = torch.where(inside, rows, 0)
     found = stream.values[safe]

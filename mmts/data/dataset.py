@@ -28,7 +28,7 @@ from mmts.data.schema import DataSchema, StreamSchema
 from mmts.data.splits import Split, resolve_split
 from mmts.data.streams import NEVER, Stream, build_stream, empty_stream
 from mmts.data.table import Table
-from mmts.data.windows import build_windows, list_origins
+from mmts.data.windows import list_origins
 from mmts.errors import DataError, raise_all
 
 ONE_SERIES = "series"
@@ -54,10 +54,8 @@ class Dataset:
     def windows(self, split: str) -> WindowGatherer:
         """Return the windows of `train`, `validation` or `test`."""
         target = self.streams[self.schema.target_stream]
-        items, origins = list_origins(target, self.schema, *self.split.bounds(split))
-        return WindowGatherer(
-            self.schema, self.streams, build_windows(self.streams, items, origins)
-        )
+        windows = list_origins(target, self.schema, *self.split.bounds(split))
+        return WindowGatherer(self.schema, self.streams, windows)
 
 
 def stream_paths(config: DataConfig) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""What was learned from what was known before the train cut: scales, vocabularies, text features."""
+"""Scales, vocabularies and text features, fitted on what was known before the train cut."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mmts.data.availability import row_starts, stated_availability
+from mmts.data.row_search import RowSearch
 from mmts.data.scaling import BLOCK, StreamScaling, column_encoder
 from mmts.data.schema import StreamSchema
 from mmts.data.table import Table
@@ -34,6 +35,7 @@ class Stream:
     event_times: (row,) int64 microseconds, of a stream without a clock; else empty.
     available: (row,) int64 microseconds, when each row became known, where a column of its own
         says so; else empty.
+    search: finds the rows known at a moment, where no arithmetic does.
     """
 
     schema: StreamSchema
@@ -43,11 +45,20 @@ class Stream:
     first_time: Tensor
     event_times: Tensor
     available: Tensor
+    search: RowSearch | None = None
 
     def to(self, device: torch.device) -> Stream:
         """Return the stream on another device."""
-        tensors = [field.name for field in fields(self) if field.name != "schema"]
-        return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
+        return Stream(
+            schema=self.schema,
+            values=self.values.to(device),
+            begin=self.begin.to(device),
+            end=self.end.to(device),
+            first_time=self.first_time.to(device),
+            event_times=self.event_times.to(device),
+            available=self.available.to(device),
+            search=None if self.search is None else self.search.to(device),
+        )
 
     @property
     def states_availability(self) -> bool:
@@ -119,7 +130,7 @@ def build_stream(
     stated = stated_availability(table, schema)
     if stated is not None:
         available = layout.spread("available", stated, NEVER, allocate)
-    return Stream(
+    stream = Stream(
         schema=schema,
         values=torch.from_numpy(values),
         begin=torch.from_numpy(layout.begin),
@@ -128,6 +139,16 @@ def build_stream(
         event_times=torch.from_numpy(event_times),
         available=torch.from_numpy(available),
     )
+    return replace(stream, search=_prepare_search(stream))
+
+
+def _prepare_search(stream: Stream) -> RowSearch | None:
+    """Prepare for streams whose known rows are not found by arithmetic on a clock."""
+    if stream.states_availability and not stream.schema.has_future:
+        return RowSearch.over(stream.available, stream.begin, in_order=False)
+    if stream.schema.clock is None and not stream.schema.is_static:
+        return RowSearch.over(stream.event_times, stream.begin, in_order=True)
+    return None
 
 
 class _Layout:

@@ -1,4 +1,4 @@
-"""Windows as integers: for each origin, where every stream's window is anchored.
+"""Windows as integers: items and origins, and where each stream's window is anchored.
 
 A window is (item, origin) and one anchor per stream: the row up to which the past reaches, and
 from which the future goes on. Which of the rows around an anchor were really known is decided
@@ -12,23 +12,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mmts.data.scaling import BLOCK
 from mmts.data.schema import DataSchema
 from mmts.data.streams import Stream
 
 
 @dataclass(frozen=True)
 class Windows:
-    """A set of windows.
+    """A set of windows; there may be many millions, so that nothing more is kept of each.
 
-    items: (window,) int64, places in the list of items.
+    items: (window,) int32, places in the list of items.
     origins: (window,) int64 microseconds, the start of forecast step 1.
-    anchors: per stream (window,) int64, a row of the stream; it may lie outside the item's rows,
-        where nothing is observed.
     """
 
     items: Tensor
     origins: Tensor
-    anchors: dict[str, Tensor]
 
     def __len__(self) -> int:
         """Return the number of windows."""
@@ -36,107 +34,72 @@ class Windows:
 
     def to(self, device: torch.device) -> Windows:
         """Return the windows on another device."""
-        return Windows(
-            self.items.to(device),
-            self.origins.to(device),
-            {name: anchors.to(device) for name, anchors in self.anchors.items()},
-        )
-
-
-def build_windows(streams: dict[str, Stream], items: Tensor, origins: Tensor) -> Windows:
-    """Anchor all streams at the given items and origins, both (window,) int64."""
-    anchors = {name: find_anchors(stream, items, origins) for name, stream in streams.items()}
-    return Windows(items, origins, anchors)
+        return Windows(self.items.to(device), self.origins.to(device))
 
 
 def find_anchors(stream: Stream, items: Tensor, origins: Tensor) -> Tensor:
     """Return the anchor of each window in one stream, (window,) int64.
 
-    Past streams: the row after the last one known at the origin. Streams with future columns:
-    the first row whose period reaches past the origin. On a grid this is arithmetic, so that a
-    stream which ended early leaves its last places empty instead of sliding old rows forward.
+    It may lie outside of the item's rows, where nothing is observed. Past streams: the row after
+    the last one known at the origin. Streams with future columns: the first row whose period
+    reaches past the origin. On a grid this is arithmetic, so that a stream which ended early
+    leaves its last places empty instead of sliding old rows forward.
     """
     schema = stream.schema
-    begin = stream.begin[items]
+    begin, end = stream.begin[items], stream.end[items]
     if schema.is_static:
         return begin + 1
     if schema.clock is not None and (schema.has_future or not stream.states_availability):
         reached = origins if schema.has_future else origins - schema.delay
         return begin + schema.clock.elapsed(stream.first_time[items], reached)
+    if stream.search is None:
+        # Absent for all items.
+        return begin
     if schema.has_future:
         # An event at the origin belongs to the future.
-        return _count_rows(stream.event_times, stream, items, origins - 1)
+        return stream.search.row_after(begin, end, origins - 1)
     if not stream.states_availability:
-        return _count_rows(stream.event_times, stream, items, origins - schema.delay)
-    anchors = _last_known(stream, items, origins)
+        return stream.search.row_after(begin, end, origins - schema.delay)
+    known = stream.search.row_after(begin, end, origins)
     if schema.clock is None:
-        return anchors
+        return known
     # What was published early stays where it stands on the grid, and what is late leaves a gap.
     due = begin + schema.clock.elapsed(stream.first_time[items], origins - schema.delay)
-    return torch.maximum(anchors, due)
+    return torch.maximum(known, due)
 
 
-def _count_rows(times: Tensor, stream: Stream, items: Tensor, latest: Tensor) -> Tensor:
-    """Return for each window the row after the last one whose time is not past `latest`.
-
-    times: (row,) int64, ascending within each item. One search serves all items: rows are keyed
-    by the place of their item and the rank of their time among all times.
-    """
-    moments = torch.unique(times)
-    segments = torch.unique(stream.begin)
-    segment = torch.searchsorted(
-        segments, torch.arange(len(times), device=times.device), right=True
-    )
-    keys = segment * (len(moments) + 1) + torch.searchsorted(moments, times)
-    ranks = torch.searchsorted(moments, latest.contiguous(), right=True)
-    own = torch.searchsorted(segments, stream.begin[items].contiguous(), right=True)
-    found = torch.searchsorted(keys, own * (len(moments) + 1) + ranks)
-    begin, end = stream.begin[items], stream.end[items]
-    return torch.clamp(found, begin, end)
-
-
-def _last_known(stream: Stream, items: Tensor, origins: Tensor) -> Tensor:
-    """Return the row after the latest one that was known, where each row says when it was.
-
-    Rows may become known in any order. They are sorted by that moment within their item; how many
-    of them were known is then one search, and the latest of these a running maximum.
-    """
-    rows = torch.arange(len(stream.available), device=stream.available.device)
-    segments = torch.unique(stream.begin)
-    segment = torch.searchsorted(segments, rows, right=True)
-    by_time = torch.argsort(stream.available, stable=True)
-    order = by_time[torch.argsort(segment[by_time], stable=True)]
-    known = _count_rows(stream.available[order], stream, items, origins)
-    begin = stream.begin[items]
-    latest = torch.cummax(order, dim=0).values
-    return torch.where(known > begin, latest[(known - 1).clamp(min=0)] + 1, begin)
-
-
-def list_origins(target: Stream, schema: DataSchema, begin: int, end: int) -> tuple[Tensor, Tensor]:
-    """List every window whose horizon lies in [begin, end), as (items, origins).
+def list_origins(target: Stream, schema: DataSchema, begin: int, end: int) -> Windows:
+    """List every window whose horizon lies in [begin, end).
 
     An origin needs a full context of the target stream behind it and at least one observed
     target value in its horizon. Times in microseconds.
     """
-    context, horizon = target.schema.context_steps, schema.horizon
     channels = target.schema.channels("target")
     items, origins = [], []
-    for item in range(len(target.begin)):
-        has_target = target.observed(item, channels).any(dim=1)
-        count = torch.cat([torch.zeros(1, dtype=torch.int64), has_target.cumsum(0)])
-        # An item may be too short for any window.
-        rows = torch.arange(context, max(context, len(has_target) - horizon + 1))
-        times = schema.clock.advance(target.first_time[item], rows)
-        ends = schema.clock.advance(target.first_time[item], rows + horizon)
-        usable = (times >= begin) & (ends <= end)
-        usable &= count[rows + horizon] > count[rows]
-        origins.append(times[usable])
-        items.append(torch.full_like(times[usable], item))
-    return torch.cat(items), torch.cat(origins)
+    for item, (first_row, end_row) in enumerate(
+        zip(target.begin.tolist(), target.end.tolist(), strict=True)
+    ):
+        first_time = target.first_time[item]
+        first = max(
+            target.schema.context_steps, -int(schema.clock.elapsed(torch.tensor(begin), first_time))
+        )
+        last = min(end_row - first_row, int(schema.clock.elapsed(first_time, end))) - schema.horizon
+        for low in range(first, last + 1, BLOCK):
+            high = min(low + BLOCK, last + 1)
+            rows = target.values[first_row + low : first_row + high + schema.horizon - 1, channels]
+            seen = (~torch.isnan(rows)).any(dim=1).cumsum(0)
+            seen = torch.cat([seen.new_zeros(1), seen])
+            usable = seen[schema.horizon :] > seen[: -schema.horizon]
+            places = low + torch.nonzero(usable).flatten()
+            origins.append(schema.clock.advance(first_time, places))
+            items.append(torch.full((len(places),), item, dtype=torch.int32))
+    if not items:
+        return Windows(torch.zeros(0, dtype=torch.int32), torch.zeros(0, dtype=torch.int64))
+    return Windows(torch.cat(items), torch.cat(origins))
 
 
-def latest_origins(target: Stream, schema: DataSchema) -> tuple[Tensor, Tensor]:
-    """Return, for every item present, the end of what is known of it, as (items, origins).
+def latest_origins(target: Stream, schema: DataSchema) -> Windows:
+    """Return, for every item present, the end of what is known of it.
 
     This is the first place of the grid at which the last row that has a value, in any column
     that is not known ahead, has become available.
@@ -154,4 +117,4 @@ def latest_origins(target: Stream, schema: DataSchema) -> tuple[Tensor, Tensor]:
                 available = int(schema.clock.advance(first, last + 1)) + target.schema.delay
             steps = int(schema.clock.elapsed(first, available - 1)) + 1
             origins.append(int(schema.clock.advance(first, steps)))
-    return torch.tensor(items, dtype=torch.int64), torch.tensor(origins, dtype=torch.int64)
+    return Windows(torch.tensor(items, dtype=torch.int32), torch.tensor(origins, dtype=torch.int64))

@@ -20,7 +20,7 @@ from mmts.data.reading import read_table
 from mmts.data.scaling import ColumnScaling, StreamScaling
 from mmts.data.schema import ColumnSchema, DataSchema, StreamSchema
 from mmts.data.streams import Stream, build_stream, empty_stream
-from mmts.data.windows import build_windows
+from mmts.data.windows import Windows
 from tests.factories import make_frames, make_settings, write_config, write_frames, write_world
 
 MINUTE = 60_000_000
@@ -177,7 +177,7 @@ def test_windows_never_hold_what_was_not_yet_available(
         has_time_zone=False,
     )  # fmt: skip
     streams = {"s": stream, "target": empty_stream(target, 1)}
-    gatherer = WindowGatherer(data, streams, build_windows(streams, items, origins))
+    gatherer = WindowGatherer(data, streams, Windows(items, origins))
     window = gatherer.gather(torch.tensor([0])).streams["s"]
     cover = pd.Timedelta(minutes=7 if kind == "regular" else 0)
     held: set[float] = set()
