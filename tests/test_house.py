@@ -17,8 +17,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "config_base", "tokens", "files", "training.config", "tracking.config"),
     ("config_yaml", "config_errors", "losses", "metrics"),
     (
-        "data.config", "data.schema", "data.frames", "data.tables", "data.clocks", "data.splits",
-        "data.scaling", "data.streams", "data.windows", "data.batch", "data.dataset",
+        "data.config", "data.digests", "data.schema",
+        "data.frames", "data.tables", "data.clocks", "data.splits", "data.scaling", "data.streams",
+        "data.windows", "data.batch", "data.dataset",
     ),
     ("layers",),
     ("encoders", "interactions.base", "interactions.alignment", "interactions.decay"),
