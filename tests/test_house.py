@@ -17,7 +17,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "config_base", "tokens", "files", "training.config", "tracking.config"),
     ("config_yaml", "config_errors", "losses", "metrics"),
     (
-        "data.config", "data.digests", "data.schema",
+        "data.config", "data.digests", "data.array_files", "data.cache", "data.schema",
         "data.frames", "data.tables", "data.clocks", "data.splits", "data.scaling", "data.streams",
         "data.windows", "data.batch", "data.dataset",
     ),
