@@ -30,6 +30,10 @@ class OutputError(MmtsError):
     """A place that cannot be written to, or that already holds something."""
 
 
+class CacheError(OutputError):
+    """A cache that cannot be used; whatever it would keep can be made without it."""
+
+
 class TrainingError(MmtsError):
     """A training that cannot go on."""
 
