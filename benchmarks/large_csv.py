@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -140,6 +139,6 @@ def look_at(pid: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    if not os.path.isdir("/proc"):
+    if not Path("/proc").is_dir():
         sys.exit("This benchmark reads /proc, which only Linux has.")
     main()
