@@ -17,7 +17,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "config_base", "tokens", "files", "training.config", "tracking.config"),
     ("config_yaml", "config_errors", "losses", "metrics"),
     (
-        "data.config", "data.schema", "data.frames", "data.tables", "data.clocks", "data.splits",
+        "data.config", "data.schema", "data.frames", "data.times", "data.table", "data.faults",
+        "data.sinks", "data.opening", "data.dialect", "data.blocks", "data.chunks", "data.cells",
+        "data.names", "data.formats", "data.stamps", "data.zones", "data.sorting", "data.reading",
+        "data.tables", "data.clocks", "data.splits",
         "data.scaling", "data.streams", "data.windows", "data.batch", "data.dataset",
     ),
     ("layers",),

@@ -34,9 +34,7 @@ def format_times(
     return (plain + "Z" if has_time_zone else plain).to_numpy(dtype=object)
 
 
-def moment_of(
-    time: datetime, has_time_zone: bool, where: str, time_zone: str | None = None
-) -> int:
+def moment_of(time: datetime, has_time_zone: bool, where: str, time_zone: str | None = None) -> int:
     """Return a time that the user gave in microseconds.
 
     Without an offset it is local time in `time_zone`, or UTC without one.
