@@ -19,7 +19,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "data.text_config", "data.text_embedding", "data.text", "data.config", "data.digests",
         "data.array_files", "data.cache", "data.clock", "data.times", "data.schema", "data.table",
-        "data.frames", "data.reading", "data.calendar_features", "data.availability",
+        "data.frames", "data.faults", "data.sinks", "data.opening", "data.dialect", "data.blocks",
+        "data.chunks", "data.cells", "data.names", "data.formats", "data.stamps", "data.zones",
+        "data.sorting", "data.reading", "data.calendar_features", "data.availability",
         "data.detection", "data.layout", "data.splits", "data.scaling", "data.row_search",
         "data.streams", "data.windows", "data.batch", "data.dataset",
     ),
