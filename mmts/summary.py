@@ -46,7 +46,7 @@ def summarise(config: ExperimentConfig, dataset: Dataset, model: MultimodalForec
 def _describe_stream(name: str, stream: Stream, has_time_zone: bool) -> list[str]:
     schema = stream.schema
     columns = ", ".join(column.name for column in schema.columns)
-    missing = f"{float(torch.isnan(stream.values).float().mean()):.1%}"
+    missing = f"{1 - stream.observed_share():.1%}"
     rows = f"{len(stream.values):,}"
     if schema.is_static:
         return [name, "static", rows, "", "", missing, "1 row", "", columns]

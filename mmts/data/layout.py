@@ -6,9 +6,9 @@ import logging
 from datetime import timedelta
 
 import numpy as np
-import torch
 
 from mmts.config_base import Months, format_period, microseconds
+from mmts.data.array_files import as_tensor
 from mmts.data.availability import row_availability, starts_of
 from mmts.data.calendar_features import calendar_columns
 from mmts.data.clock import DAY, Clock
@@ -308,4 +308,4 @@ def _first_start(table: Table, found: FoundClock) -> int:
     assert table.times is not None
     rows = next(rows for _, rows in table.iterate_items())
     start = starts_of(table.times[rows.start : rows.start + 1], *found)
-    return int(torch.from_numpy(start)[0])
+    return int(as_tensor(start)[0])
