@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mmts.data.batch import WindowGatherer
 from mmts.data.calendar_features import build_calendar, check_holidays
@@ -22,6 +23,7 @@ from mmts.data.detection import (
 )
 from mmts.data.frames import Source
 from mmts.data.layout import build_schema, fit_event_counts
+from mmts.data.leaks import find_leaks
 from mmts.data.reading import choose_columns, read_table, require_trained_columns
 from mmts.data.scaling import StreamScaling, calendar_scaling, fit_scaling
 from mmts.data.schema import DataSchema, StreamSchema
@@ -51,10 +53,14 @@ class Dataset:
     split: Split
     notes: tuple[str, ...]
 
+    def origins(self, split: str) -> tuple[Tensor, Tensor]:
+        """List the windows of `train`, `validation` or `test` as (items, origins), int64."""
+        target = self.streams[self.schema.target_stream]
+        return list_origins(target, self.schema, *self.split.bounds(split))
+
     def windows(self, split: str) -> WindowGatherer:
         """Return the windows of `train`, `validation` or `test`."""
-        target = self.streams[self.schema.target_stream]
-        items, origins = list_origins(target, self.schema, *self.split.bounds(split))
+        items, origins = self.origins(split)
         return WindowGatherer(
             self.schema, self.streams, build_windows(self.streams, items, origins)
         )
@@ -104,6 +110,7 @@ def load_dataset(config: DataConfig) -> Dataset:
         for name, stream in schema.streams.items()
     }
     streams = _build_streams(schema, scaling, tables, items)
+    notes += tuple(map(str, find_leaks(schema, streams, scaling)))
     for note in notes:
         logger.warning("%s", note)
     dataset = Dataset(schema, scaling, streams, items, split, notes)
