@@ -17,7 +17,7 @@ from mmts.data.facts import (
     state_facts,
     state_splits,
 )
-from mmts.data.finding import Finding, say_count, say_listing
+from mmts.data.finding import Finding, say_count
 from mmts.data.findings import find_unusual
 from mmts.model import MultimodalForecaster
 
@@ -134,7 +134,7 @@ def summarise(config: ExperimentConfig, dataset: Dataset, model: MultimodalForec
 
 
 _STREAM_HEADER = ("stream", "every", "items", "rows", "from", "to", "gaps", "missing")
-_WINDOW_HEADER = ("stream", "window", "known after", "newest row at an origin", "horizon known")
+_WINDOW_HEADER = ("stream", "window", "known after", "newest row known ended", "horizon known")
 _SPLIT_HEADER = ("split", "from", "to", "windows", "left out: no full context", "no target")
 
 
@@ -165,9 +165,7 @@ def _window_row(stream: StreamFacts) -> list[str]:
     after = say_span(stream.delay) if stream.delay else "at once"
     if stream.lateness is not None:
         after = _say_spread(stream.lateness)
-    age = "none" if stream.age is None else f"ended {_say_spread(stream.age)} before"
-    if stream.age == (0, 0):
-        age = "ends there"
+    age = "never known" if stream.age is None else _say_age(stream.age)
     if stream.age is not None and stream.unknown:
         age += f"; none at {stream.unknown:.1%}"
     known = "" if stream.horizon_known is None else f"{stream.horizon_known:.1%}"
@@ -199,8 +197,6 @@ def _remarks(stream: StreamFacts) -> Iterator[str]:
     if unusual and len(stream.columns) > 1:
         listed = ", ".join(f"{column.name} {column.missing:.1%}" for column in unusual)
         yield f"  missing most: {listed}"
-    if stream.absent_items:
-        yield f"  no row of item {say_listing(list(stream.absent_items))}"
 
 
 def _describe_graph(config: ExperimentConfig, model: MultimodalForecaster) -> Iterator[str]:
@@ -237,6 +233,11 @@ def _say_spread(spread: Spread) -> str:
     if spread.largest == spread.median:
         return median
     return f"{median} (at most {say_span(spread.largest)})"
+
+
+def _say_age(age: Spread) -> str:
+    median = f"{say_span(age.median)} before the origin" if age.median else "at the origin"
+    return median + (f" (at most {say_span(age.largest)})" if age.largest > age.median else "")
 
 
 def say_span(span: int) -> str:

@@ -66,7 +66,7 @@ class Coverage:
     @cached_property
     def present(self) -> npt.NDArray[np.bool_]:
         """Which rows hold any value, (row,)."""
-        return self.observed.any(axis=1)
+        return np.asarray(self.observed.any(axis=1))
 
     @cached_property
     def ends(self) -> Integers:

@@ -184,5 +184,5 @@ def _column(coverage: Coverage, place: int) -> _Column:
     values = coverage.values(place)
     number = coverage.scaling.numbers[coverage.stream.schema.columns[place].name]
     # Values are kept as float32 of what is scaled, and so rounded around the mean.
-    rounding = np.finfo(np.float32).eps * np.abs(values - number.mean)
+    rounding = float(np.finfo(np.float32).eps) * np.abs(values - number.mean)
     return _Column(values, rounding + 1e-12 * abs(number.mean))
