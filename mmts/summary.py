@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mmts.config import ExperimentConfig
-from mmts.data.coverage import Coverage
+from mmts.data.coverage import cover_streams
 from mmts.data.dataset import Dataset
 from mmts.data.facts import (
     SplitFacts,
@@ -106,9 +106,7 @@ class Summary:
 def summarise(config: ExperimentConfig, dataset: Dataset, model: MultimodalForecaster) -> Summary:
     """Gather streams, splits, memory, edges, whatever has no part in the forecast, and oddities."""
     schema = dataset.schema
-    coverages = {
-        name: Coverage.of(stream, dataset.scaling[name]) for name, stream in dataset.streams.items()
-    }
+    coverages = cover_streams(dataset.streams, dataset.scaling)
     streams, findings = state_facts(dataset, coverages), find_unusual(dataset, coverages)
     weights = list(model.parameters())
     said = set(map(str, findings))

@@ -120,9 +120,10 @@ def _far_values(
             name,
             column,
             f"{say_count(int(far.sum()), 'value')} more than {MAX_SPREADS:,} spreads from the "
-            f"median of {middle.median:.6g}; first {known[first]:.9g} at "
-            f"{say_row(dataset, coverage, int(rows[first]))}. If that is no reading, add it to "
-            f"{path}.missing_values, or set {path}.valid_range for {column!r}.",
+            f"median of {middle.median:.6g}; first {known[first]:.7g} at "
+            f"{say_row(dataset, coverage, int(rows[first]))}. If that is no reading, set "
+            f"{path}.valid_range for {column!r}, or add it to {path}.missing_values as it stands "
+            "in the file.",
         )
 
 

@@ -113,3 +113,10 @@ class Coverage:
             Gap(int(self.items[a]), int(self.starts[a]), int(self.ends[b]), int(b - a + 1))
             for a, b in zip(first, last, strict=True)
         ]
+
+
+def cover_streams(
+    streams: dict[str, Stream], scaling: dict[str, StreamScaling]
+) -> dict[str, Coverage]:
+    """Look up the rows of all streams."""
+    return {name: Coverage.of(stream, scaling[name]) for name, stream in streams.items()}

@@ -29,9 +29,9 @@ def find_unusual(dataset: Dataset, coverages: dict[str, Coverage]) -> tuple[Find
     for name, coverage in coverages.items():
         schema = coverage.stream.schema
         found += _early_availability(name, coverage)
-        found += _whole_days(dataset, name, coverage)
         if schema.calendar is not None or not len(coverage.items):
             continue
+        found += _whole_days(dataset, name, coverage)
         late = list(_late_start(dataset, name, coverage))
         found += late or list(_early_end(dataset, name, coverage, coverages))
         for place in range(len(schema.columns)):

@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from mmts.data.coverage import Coverage
+from mmts.data.coverage import Coverage, cover_streams
 from mmts.data.dataset import Dataset
 from mmts.data.splits import SPLITS
 from mmts.plots.style import (
@@ -66,9 +66,9 @@ def plot_coverage(dataset: Dataset) -> Figure:
     shown. Static streams and those made up from the calendar have no band.
     """
     coverages = {
-        name: Coverage.of(stream, dataset.scaling[name])
-        for name, stream in dataset.streams.items()
-        if not stream.schema.is_static and stream.schema.calendar is None
+        name: coverage
+        for name, coverage in cover_streams(dataset.streams, dataset.scaling).items()
+        if not coverage.stream.schema.is_static and coverage.stream.schema.calendar is None
     }
     bands, headings, height = _lay_out(coverages)
     bounds = [(int(c.starts.min()), int(c.ends.max())) for c in coverages.values() if len(c.starts)]
@@ -283,6 +283,7 @@ def _style_bands(axes: Axes, bands: list[_Band], height: float) -> None:
     axes.grid(visible=False)
     axes.spines["left"].set_visible(False)
     middles = [band.top + _BAND / 2 for band in bands]
+    axes.set_ylabel("streams")
     axes.set_yticks(middles, [_shorten(band.label) for band in bands])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(height + 0.45, 0)
