@@ -38,7 +38,7 @@ data:
       target: [y]
       past: [{past}]
       context_length: 96
-  split: {{validation: 0.9, test: 0.95}}
+  split: {{validation: 0.9, test: 0.902, end: 0.904}}
 model:
   encoders:
     readings: {{kind: patch, dim: 16, num_layers: 1, patch_length: 24}}

@@ -30,6 +30,7 @@ from mmts.data.detection import (
 )
 from mmts.data.frames import Source
 from mmts.data.layout import build_schema, fit_event_counts
+from mmts.data.leaks import find_leaks
 from mmts.data.reading import choose_columns, require_trained_columns
 from mmts.data.scaling import StreamScaling, calendar_scaling, fit_scaling
 from mmts.data.schema import DataSchema, StreamSchema
@@ -62,13 +63,17 @@ class Dataset:
     notes: tuple[str, ...]
     _listed: dict[str, Windows] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def windows(self, split: str) -> WindowGatherer:
-        """Return the windows of `train`, `validation` or `test`."""
+    def origins(self, split: str) -> Windows:
+        """List the windows of `train`, `validation` or `test`."""
         if split not in self._listed:
             target = self.streams[self.schema.target_stream]
             bounds = self.split.bounds(split)
             self._listed[split] = list_origins(target, self.schema, *bounds)
-        return WindowGatherer(self.schema, self.streams, self._listed[split])
+        return self._listed[split]
+
+    def windows(self, split: str) -> WindowGatherer:
+        """Return the windows of `train`, `validation` or `test`."""
+        return WindowGatherer(self.schema, self.streams, self.origins(split))
 
 
 def stream_paths(config: DataConfig) -> dict[str, Path]:
@@ -166,6 +171,7 @@ def _prepare(
         for name, stream in schema.streams.items()
     }
     streams = _build_streams(schema, scaling, tables, items, embeddings, store)
+    notes += tuple(map(str, find_leaks(schema, streams, scaling)))
     for note in notes:
         logger.warning("%s", note)
     dataset = Dataset(schema, scaling, streams, items, split, notes)

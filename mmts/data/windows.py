@@ -8,6 +8,7 @@ when a batch is gathered, by time of availability.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -96,6 +97,38 @@ def list_origins(target: Stream, schema: DataSchema, begin: int, end: int) -> Wi
     if not items:
         return Windows(torch.zeros(0, dtype=torch.int32), torch.zeros(0, dtype=torch.int64))
     return Windows(torch.cat(items), torch.cat(origins))
+
+
+class OriginCounts(NamedTuple):
+    """Places of the grid whose horizon lies in a split and in the rows of an item.
+
+    without_context: those with fewer rows behind them than a full context. without_target: those
+    of the others that have no target value in their horizon.
+    """
+
+    total: int
+    without_context: int
+    without_target: int
+
+    @property
+    def num_windows(self) -> int:
+        """How many of them have a window."""
+        return self.total - self.without_context - self.without_target
+
+
+def count_origins(target: Stream, schema: DataSchema, begin: int, end: int) -> OriginCounts:
+    """Count the origins whose horizon lies in [begin, end), and those that `list_origins` omits."""
+    total = early = 0
+    for item in range(len(target.begin)):
+        length = int(target.end[item] - target.begin[item])
+        rows = torch.arange(max(0, length - schema.horizon + 1))
+        starts = schema.clock.advance(target.first_time[item], rows)
+        ends = schema.clock.advance(target.first_time[item], rows + schema.horizon)
+        inside = (starts >= begin) & (ends <= end)
+        total += int(inside.sum())
+        early += int(inside[: target.schema.context_steps].sum())
+    listed = len(list_origins(target, schema, begin, end))
+    return OriginCounts(total, early, total - early - listed)
 
 
 def latest_origins(target: Stream, schema: DataSchema) -> Windows:
