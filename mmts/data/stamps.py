@@ -86,6 +86,10 @@ class StampReader:
         text = _as_text(cells)
         missing = text.isna().to_numpy()
         faults.add_mask(rows, missing, self._column, "the time is empty", _WRITE, "empty")
+        names = (text == self._column).fillna(False).to_numpy(dtype=bool)
+        for row in np.flatnonzero(names):
+            faults.add_header(rows, int(row))
+        missing = missing | names
         if self._pattern is not None:
             parsed = parse_format(text, self._pattern)
             bad = parsed.isna().to_numpy() & ~missing
@@ -229,8 +233,6 @@ class StampReader:
             return "is a leap second, which has no place on the clock", (
                 "Take the row out, or write it as the second before."
             )
-        if cell == self._column:
-            return "repeats the header", "Take the row out."
         match = _YEAR_FIRST.fullmatch(cell)
         if match is not None or _YEAR.fullmatch(cell):
             return "is no date of the calendar", "Correct it."
