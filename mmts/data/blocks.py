@@ -105,7 +105,9 @@ class _Reader:
         if not self._surplus and self._width > 1 and not self._repeats_header(whole):
             marks = self._mark * (self._width - 1)
             num_rows = skeleton.count(b"\n")
-            if skeleton in ((marks + b"\n") * num_rows, (marks + b"\r\n") * num_rows):
+            plain = skeleton == (marks + b"\n") * num_rows
+            windows = not plain and skeleton == (marks + b"\r\n") * num_rows
+            if plain or (windows and whole.count(b"\r\n") == num_rows):
                 return Block(data, rows, num_rows, self._cells), num_rows, b""
         return self._check_slowly(data, rows, is_last)
 
