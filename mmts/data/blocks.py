@@ -37,24 +37,27 @@ class Block:
 
 
 def iterate_blocks(
-    stream: BinaryIO, where: str, header: Header, block_bytes: int | None = None
-) -> Iterator[Block]:
+    stream: BinaryIO, where: str, header: Header, block_bytes: int | None = None,
+    seeks_header: bool = True,
+) -> Iterator[Block]:  # fmt: skip
     """Yield the records below a header, block by block.
 
+    seeks_header: whether to look in every row whether it repeats the header; where numbers are
+    read they tell.
     Every record has as many cells as the header; those of a file whose rows all end in a
     delimiter have one more, which is empty.
     Raises DataError, when the file has been read to its end, with all faults of its shape.
     """
-    reader = _Reader(where, header)
+    reader = _Reader(where, header, seeks_header)
     rest, row = header.rest, header.next_row
     ended = False
     while not ended:
         piece = stream.read(block_bytes or BLOCK_BYTES)
         ended = not piece
+        # Most blocks end with a line, and need no copy of what lies beyond.
+        data = rest + piece + stream.readline() if rest else piece + stream.readline()
         if header.bare_returns:
-            piece = piece.replace(b"\r", b"\n")
-            rest = rest.replace(b"\r", b"\n")
-        data = rest + piece
+            data = data.replace(b"\r", b"\n")
         cut = len(data) if ended else data.rfind(b"\n") + 1
         data, rest = data[:cut], data[cut:]
         if not data:
@@ -70,11 +73,12 @@ def iterate_blocks(
 class _Reader:
     """The check of one file; `faults` gathers what is wrong with its shape."""
 
-    def __init__(self, where: str, header: Header) -> None:
+    def __init__(self, where: str, header: Header, seeks_header: bool) -> None:
         self.faults = Faults()
         self._where = where
         self._header = header
         self._width = len(header.names)
+        self._seeks_header = seeks_header
         self._surplus: bool | None = None
         mark = header.delimiter.encode()
         self._mark = mark
@@ -101,7 +105,9 @@ class _Reader:
         if not self._surplus and self._width > 1 and not self._repeats_header(whole):
             marks = self._mark * (self._width - 1)
             num_rows = skeleton.count(b"\n")
-            if skeleton in ((marks + b"\n") * num_rows, (marks + b"\r\n") * num_rows):
+            plain = skeleton == (marks + b"\n") * num_rows
+            windows = not plain and skeleton == (marks + b"\r\n") * num_rows
+            if plain or (windows and whole.count(b"\r\n") == num_rows):
                 return Block(data, rows, num_rows, self._cells), num_rows, b""
         return self._check_slowly(data, rows, is_last)
 
@@ -113,6 +119,8 @@ class _Reader:
             raise DataError(not_utf8(self._where, number, data, error.start)) from None
 
     def _repeats_header(self, data: bytes) -> bool:
+        if not self._seeks_header:
+            return False
         line = self._header.line + b"\n"
         if self._header.line + b"\r\n" in data:
             return True

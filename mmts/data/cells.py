@@ -80,7 +80,9 @@ class NumberReader:
             if missing[row]:
                 continue
             number = self._number_of(cell)
-            if number is None:
+            if number is None and str(cell).strip(_BLANKS) == self._column:
+                faults.add_header(rows, row)
+            elif number is None:
                 faulty.append(row)
             else:
                 values[row] = number

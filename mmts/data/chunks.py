@@ -7,6 +7,7 @@ stamps. No chunk is kept, so that a file never lies in memory as a whole.
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -153,7 +154,8 @@ def _chunks_of_csv(
     with open_text(path, reading.encoding) as stream:
         header = read_header(stream, where, reading, kinds)
         parser = _Parser(header.names, header.delimiter, kinds, reading)
-        for block in iterate_blocks(stream, where, header, size):
+        tells = any(kind == "number" for kind in kinds.values())
+        for block in iterate_blocks(stream, where, header, size, seeks_header=not tells):
             yield Chunk(parser.columns_of(block), block.rows, block.num_rows)
 
 
@@ -178,7 +180,6 @@ class _Parser:
             "decimal": reading.decimal,
             "keep_default_na": False,
             "skip_blank_lines": False,
-            "low_memory": False,
             "encoding": "utf-8",
         }
         numbers = {name for name, kind in kinds.items() if kind == "number"}
@@ -228,6 +229,9 @@ class _Parser:
             raise DataError(
                 f"{block.rows.where}: not a well-formed CSV table: {_first_line(error)}."
             ) from None
+        except pd.errors.DtypeWarning:
+            self._written |= {name for name in names if self._kinds[name] != "number"}
+            return self._read(block, names)
         except ValueError:
             return None
         if len(frame) != block.num_rows:
@@ -255,8 +259,13 @@ class _Parser:
             "dtype": types,
             "na_values": missing,
         }
-        return cast(pd.DataFrame, pd.read_csv(io.BytesIO(block.data), **options))
+        with warnings.catch_warnings():
+            # Where a part of a column looks like numbers and another does not.
+            warnings.simplefilter("error", pd.errors.DtypeWarning)
+            return cast(pd.DataFrame, pd.read_csv(io.BytesIO(block.data), **options))
 
 
 def _is_text(column: pd.Series) -> bool:
-    return pd.api.types.is_string_dtype(column) or bool(column.isna().all())
+    if isinstance(column.dtype, pd.StringDtype):
+        return True
+    return pd.api.types.infer_dtype(column, skipna=True) in ("string", "empty")

@@ -44,6 +44,7 @@ class Faults:
     """The faults of one table: (column, kind) to the first of them and how many there are."""
 
     _found: dict[tuple[str, str], _Fault] = field(default_factory=dict)
+    _headers: set[tuple[str, int]] = field(default_factory=set)
 
     def add(
         self, rows: Rows, row: int, count: int, column: str | None, said: str, remedy: str,
@@ -58,6 +59,13 @@ class Faults:
         if column is not None:
             place += f", column {column!r}"
         self._found[key] = _Fault(place, said, remedy, count)
+
+    def add_header(self, rows: Rows, row: int) -> None:
+        """Note that a row repeats the header, which its every cell may tell."""
+        place = (rows.where, rows.number(row))
+        if place not in self._headers:
+            self._headers.add(place)
+            self.add(rows, row, 1, None, "repeats the header", "Take it out.", "header")
 
     def add_mask(
         self, rows: Rows, faulty: npt.NDArray[np.bool_], column: str | None, said: str,

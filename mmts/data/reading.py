@@ -18,7 +18,7 @@ from mmts.data.cells import CellReader, FlagReader, NumberReader
 from mmts.data.chunks import CellKind, Headers, iterate_chunks, read_names
 from mmts.data.config import ReadingConfig, StreamConfig
 from mmts.data.faults import Faults, RowBook
-from mmts.data.frames import Source, name_of
+from mmts.data.frames import Source, find_files, name_of, stem_of
 from mmts.data.names import NameReader
 from mmts.data.schema import ColumnSchema, StreamSchema
 from mmts.data.sinks import ColumnSink, MemorySinks, Sinks
@@ -114,6 +114,8 @@ def read_table(
     where = name_of(source)
     if isinstance(source, pd.DataFrame) and stream.item_from == "file_name":
         raise DataError(f"{where}: has no file name that names an item. Set item for the stream.")
+    if stream.item_from == "file_name":
+        _require_unique_stems(source)
     headers = read_names(source, stream, (*_keys(stream), *(c.name for c in columns)))
     _require_columns(headers, (*_keys(stream), *(column.name for column in columns)))
     raw = _RawTable(stream, columns, sinks or MemorySinks())
@@ -127,6 +129,17 @@ def read_table(
         below = "no row" if isinstance(source, pd.DataFrame) else "no row below the header"
         raise DataError(f"{where}: {below}. Give a file that holds data.")
     return raw.finish(where)
+
+
+def _require_unique_stems(source: Source) -> None:
+    assert not isinstance(source, pd.DataFrame)
+    files: dict[str, str] = {}
+    problems = []
+    for file in find_files(source):
+        other = files.setdefault(stem_of(file), str(file))
+        if other != str(file):
+            problems.append(f"{other} and {file} are both item {stem_of(file)!r}. Rename one.")
+    raise_all(DataError, problems)
 
 
 def _keys(stream: StreamConfig) -> tuple[str, ...]:

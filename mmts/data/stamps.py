@@ -83,9 +83,19 @@ class StampReader:
         if self._epochs is not None:
             self._sink.append(self._read_epochs(cells, rows, faults))
             return
+        if self._pattern is None and not self._to_end and self._foreign is None:
+            times = _parse_quickly(cells)
+            if times is not None:
+                self._note_offsets(np.zeros(len(times), dtype=bool), rows, cells, faults)
+                self._sink.append(times)
+                return
         text = _as_text(cells)
         missing = text.isna().to_numpy()
         faults.add_mask(rows, missing, self._column, "the time is empty", _WRITE, "empty")
+        names = (text == self._column).fillna(False).to_numpy(dtype=bool)
+        for row in np.flatnonzero(names):
+            faults.add_header(rows, int(row))
+        missing = missing | names
         if self._pattern is not None:
             parsed = parse_format(text, self._pattern)
             bad = parsed.isna().to_numpy() & ~missing
@@ -170,10 +180,7 @@ class StampReader:
                 return np.zeros(len(text), dtype=np.int64)
         self._note(bad, text, rows, faults, *self._said_of(bad, good, text))
         if good.any():
-            first = int(good.argmax())
-            if self._first is None:
-                self._first = str(text.iloc[first])
-            self._check_offsets(offsets, good, rows, text, faults)
+            self._note_offsets(offsets, rows, text, faults, good)
         return self._end_of_days(_microseconds(parsed), text, rows, faults)
 
     def _parse_again(
@@ -229,8 +236,6 @@ class StampReader:
             return "is a leap second, which has no place on the clock", (
                 "Take the row out, or write it as the second before."
             )
-        if cell == self._column:
-            return "repeats the header", "Take the row out."
         match = _YEAR_FIRST.fullmatch(cell)
         if match is not None or _YEAR.fullmatch(cell):
             return "is no date of the calendar", "Correct it."
@@ -251,10 +256,15 @@ class StampReader:
             cell = text.iloc[int(bad.argmax())]
             faults.add_mask(rows, bad, self._column, f"{cell!r} {said}", remedy, "time")
 
-    def _check_offsets(
-        self, offsets: Flags, good: Flags, rows: Rows, text: pd.Series, faults: Faults
-    ) -> None:
+    def _note_offsets(
+        self, offsets: Flags, rows: Rows, text: pd.Series, faults: Faults,
+        good: Flags | None = None,
+    ) -> None:  # fmt: skip
+        """Hold whether cells have offsets, (row,), against the cells before them."""
+        good = np.ones(len(offsets), dtype=bool) if good is None else good
         first = int(good.argmax())
+        if self._first is None:
+            self._first = str(text.iloc[first])
         self._set_offset(bool(offsets[first]), rows, first, text, faults)
         unlike = good & (offsets != self.has_offset)
         if unlike.any():
@@ -311,6 +321,26 @@ def _write(cell: Any) -> str:
     if isinstance(cell, (float, np.floating)) and cell.is_integer():
         return str(int(cell))
     return str(cell)
+
+
+def _parse_quickly(cells: pd.Series) -> Times | None:
+    """Read cells that are all of the plainest form, 2013-10-01 14:00:00; None where some are not.
+
+    pyarrow knows nothing but this form, and takes a tenth of the time.
+    """
+    if not isinstance(cells.dtype, pd.StringDtype) or cells.dtype.storage != "pyarrow":
+        return None
+    import pyarrow as pa
+
+    stamps = pa.array(cells.array, from_pandas=True)
+    if stamps.null_count:
+        return None
+    try:
+        parsed = stamps.cast(pa.timestamp("us")).cast(pa.int64())
+    except pa.ArrowInvalid:
+        return None
+    times: Times = parsed.to_numpy()
+    return times
 
 
 def _parse_iso(text: pd.Series) -> tuple[pd.Series, Flags]:
