@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from mmts.data.leaks import find_leaks
 from mmts.data.reading import choose_columns, read_table, require_trained_columns
 from mmts.data.scaling import StreamScaling, calendar_scaling, fit_scaling
 from mmts.data.schema import DataSchema, StreamSchema
-from mmts.data.splits import Split, resolve_split
+from mmts.data.splits import SPLITS, Split, resolve_split
 from mmts.data.streams import NEVER, Stream, build_stream, empty_stream
 from mmts.data.table import Table
 from mmts.data.windows import build_windows, list_origins
@@ -53,14 +54,17 @@ class Dataset:
     split: Split
     notes: tuple[str, ...]
 
-    def origins(self, split: str) -> tuple[Tensor, Tensor]:
-        """List the windows of `train`, `validation` or `test` as (items, origins), int64."""
+    @cached_property
+    def origins(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """The windows of each split as (items, origins), both (window,) int64."""
         target = self.streams[self.schema.target_stream]
-        return list_origins(target, self.schema, *self.split.bounds(split))
+        return {
+            name: list_origins(target, self.schema, *self.split.bounds(name)) for name in SPLITS
+        }
 
     def windows(self, split: str) -> WindowGatherer:
         """Return the windows of `train`, `validation` or `test`."""
-        items, origins = self.origins(split)
+        items, origins = self.origins[split]
         return WindowGatherer(
             self.schema, self.streams, build_windows(self.streams, items, origins)
         )
