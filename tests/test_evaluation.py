@@ -292,15 +292,20 @@ class TestData:
 def test_origins_without_a_window_are_counted(dataset: Dataset) -> None:
     windows = dataset.windows("test")
     target = dataset.streams[dataset.schema.target_stream]
-    counts = count_origins(target, dataset.schema, *dataset.split.bounds("test"))
+    bounds = dataset.split.bounds("test")
+    counts = count_origins(target, dataset.schema, *bounds, len(windows))
     assert counts == (len(windows), 0, 0)
     schema = dataset.schema
     early = dataset.split.begin + 10 * schema.frequency
     split = dataset.split.model_copy(update={"test": early, "validation": early - 1})
     moved = replace(dataset, split=split)
-    counts = count_origins(target, schema, *split.bounds("test"))
-    assert counts.num_windows == len(moved.windows("test"))
-    assert counts.without_context == 2 * (schema.target.context_steps - 10)
+    num_windows = len(moved.windows("test"))
+    counts = count_origins(target, schema, *split.bounds("test"), num_windows)
+    assert counts.num_windows == num_windows
+    assert (counts.without_target, counts.without_context) == (
+        0,
+        2 * (schema.target.context_steps - 10),
+    )
 
 
 @pytest.fixture(scope="module")

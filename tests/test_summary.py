@@ -90,7 +90,7 @@ def test_json_holds_every_fact(tmp_path: Path) -> None:
     assert set(found["memory"]) == {"streams_bytes", "batch_bytes", "weights_bytes", "batch_size"}
     leak, spike = found["findings"]
     assert (leak["kind"], leak["stream"], leak["column"]) == ("leak", "load", "staff")
-    assert spike["message"].startswith("stream 'weather', column 'wind': 1 value more than")
+    assert spike["message"].startswith("stream 'weather', column 'wind': 1 value far outside")
 
 
 def test_a_column_that_is_missing_more_than_the_others_is_named(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +17,12 @@ from mmts.data.scaling import UNSEEN
 
 MAX_SPREADS = 1_000
 """Distance from the median, in robust spreads, beyond which a value is called a spike."""
+
+MIN_SPREADS, MIN_RATIO = 50, 10
+"""Nearer ones too, beyond the first, when they are so many times as far as the next value."""
+
+_MAX_SPIKES = 100
+"""Values that may be spikes for being farther than the others: more are a part of the column."""
 
 MIN_REPEATS = 5
 """How often a value far outside must be there to be called a stand-in for a missing one."""
@@ -94,6 +102,7 @@ def _far_values(
 ) -> Iterator[Finding]:
     column = coverage.stream.schema.columns[place].name
     path = f"data.streams.{name}"
+    say = partial(say_number, coverage, place)
     middle = _middle(known)
     if middle.spread == 0:
         return
@@ -103,8 +112,8 @@ def _far_values(
             "stand-in for missing",
             name,
             column,
-            f"{value:.7g} stands in {say_count(int(found.sum()), 'row')}, far outside of all other "
-            f"values ({known[~found].min():.6g} to {known[~found].max():.6g}), first at "
+            f"{say(value)} stands in {say_count(int(found.sum()), 'row')}, far outside of all "
+            f"other values ({say(known[~found].min())} to {say(known[~found].max())}), first at "
             f"{say_row(dataset, coverage, int(rows[found.argmax()]))}. If it means 'no value', add "
             f"it to {path}.missing_values.",
         )
@@ -112,19 +121,30 @@ def _far_values(
         middle = _middle(known)
         if middle.spread == 0:
             return
-    far = np.abs(known - middle.median) > MAX_SPREADS * middle.spread
+    distances = np.abs(known - middle.median)
+    far = distances >= _first_spike(distances, middle.spread)
     if far.any():
         first = int(far.argmax())
         yield Finding(
             "spike",
             name,
             column,
-            f"{say_count(int(far.sum()), 'value')} more than {MAX_SPREADS:,} spreads from the "
-            f"median of {middle.median:.6g}; first {known[first]:.7g} at "
+            f"{say_count(int(far.sum()), 'value')} far outside of the others "
+            f"({say(known[~far].min())} to {say(known[~far].max())}); first {say(known[first])} at "
             f"{say_row(dataset, coverage, int(rows[first]))}. If that is no reading, set "
             f"{path}.valid_range for {column!r}, or add it to {path}.missing_values as it stands "
             "in the file.",
         )
+
+
+def _first_spike(distances: Floats, spread: float) -> float:
+    """Return the distance from the median at which spikes begin; infinite where there is none."""
+    farthest = np.sort(
+        np.partition(distances, -min(_MAX_SPIKES + 1, len(distances)))[-_MAX_SPIKES - 1 :]
+    )
+    alone = (farthest[1:] > MIN_RATIO * farthest[:-1]) & (farthest[1:] > MIN_SPREADS * spread)
+    beyond = distances[distances > MAX_SPREADS * spread]
+    return min(float(farthest[1:][alone].min(initial=np.inf)), float(beyond.min(initial=np.inf)))
 
 
 def _stand_in(known: Floats, middle: _Middle) -> float | None:
@@ -206,6 +226,14 @@ def say_row(dataset: Dataset, coverage: Coverage, row: int) -> str:
     return f"{stamp} ({dataset.items[coverage.items[row]]})"
 
 
+def say_number(coverage: Coverage, place: int, value: float) -> str:
+    """Write a number of a column without the digits that its rounding to float32 has left."""
+    number = coverage.scaling.numbers[coverage.stream.schema.columns[place].name]
+    rounding = float(np.finfo(np.float32).eps) * (abs(value - number.mean) + number.scale)
+    # 0 is added as nobody writes -0.
+    return f"{round(float(value), math.floor(-math.log10(4 * rounding))) + 0.0:.7g}"
+
+
 def _say_value(coverage: Coverage, place: int, value: float) -> str:
     column = coverage.stream.schema.columns[place]
     if column.type == "flag":
@@ -213,4 +241,4 @@ def _say_value(coverage: Coverage, place: int, value: float) -> str:
     names = coverage.scaling.vocabularies.get(column.name)
     if names is not None:
         return repr(names[int(value) - 1]) if value != UNSEEN else "an unknown name"
-    return f"{value:.6g}"
+    return say_number(coverage, place, value)

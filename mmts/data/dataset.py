@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ from mmts.data.leaks import find_leaks
 from mmts.data.reading import choose_columns, require_trained_columns
 from mmts.data.scaling import StreamScaling, calendar_scaling, fit_scaling
 from mmts.data.schema import DataSchema, StreamSchema
-from mmts.data.splits import Split, resolve_split
+from mmts.data.splits import SPLITS, Split, resolve_split
 from mmts.data.spoken import Spoken
 from mmts.data.streams import NEVER, Stream, build_stream, empty_stream, in_memory
 from mmts.data.table import Table
@@ -61,19 +62,18 @@ class Dataset:
     items: tuple[str, ...]
     split: Split
     notes: tuple[str, ...]
-    _listed: dict[str, Windows] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def origins(self, split: str) -> Windows:
-        """List the windows of `train`, `validation` or `test`."""
-        if split not in self._listed:
-            target = self.streams[self.schema.target_stream]
-            bounds = self.split.bounds(split)
-            self._listed[split] = list_origins(target, self.schema, *bounds)
-        return self._listed[split]
+    @cached_property
+    def origins(self) -> dict[str, Windows]:
+        """The windows of each split."""
+        target = self.streams[self.schema.target_stream]
+        return {
+            name: list_origins(target, self.schema, *self.split.bounds(name)) for name in SPLITS
+        }
 
     def windows(self, split: str) -> WindowGatherer:
         """Return the windows of `train`, `validation` or `test`."""
-        return WindowGatherer(self.schema, self.streams, self.origins(split))
+        return WindowGatherer(self.schema, self.streams, self.origins[split])
 
 
 def stream_paths(config: DataConfig) -> dict[str, Path]:

@@ -14,7 +14,6 @@ from mmts.data.coverage import Coverage
 from mmts.data.dataset import Dataset
 from mmts.data.finding import say_stamp
 from mmts.data.schema import DataSchema
-from mmts.data.splits import SPLITS
 from mmts.data.streams import Stream
 from mmts.data.times import format_times
 from mmts.data.windows import OriginCounts, Windows, count_origins
@@ -112,13 +111,13 @@ def state_facts(dataset: Dataset, coverages: dict[str, Coverage]) -> tuple[Strea
 
 def state_splits(dataset: Dataset) -> tuple[SplitFacts, ...]:
     """State what each split holds, and which of its origins have no window."""
-    target = dataset.streams[dataset.schema.target_stream]
-    return tuple(
-        SplitFacts(
-            name, first, end, count_origins(target, dataset.schema, *dataset.split.bounds(name))
-        )
-        for name, first, end in dataset.split.dates(dataset.schema)
-    )
+    target, schema = dataset.streams[dataset.schema.target_stream], dataset.schema
+    found = []
+    for name, first, end in dataset.split.dates(schema):
+        num_windows = len(dataset.origins[name])
+        counts = count_origins(target, schema, *dataset.split.bounds(name), num_windows)
+        found.append(SplitFacts(name, first, end, counts))
+    return tuple(found)
 
 
 def count_batch_bytes(schema: DataSchema, batch_size: int) -> int:
@@ -195,10 +194,11 @@ def _describe(dataset: Dataset, name: str, coverage: Coverage, known: _Known) ->
 
 def _look_up(dataset: Dataset) -> dict[str, _Known]:
     """Gather some windows of all splits, and see what they hold."""
-    schema, found = dataset.schema, [dataset.origins(name) for name in SPLITS]
+    schema, found = dataset.schema, dataset.origins.values()
     items = torch.cat([windows.items for windows in found])
     origins = torch.cat([windows.origins for windows in found])
-    chosen = torch.linspace(0, len(items) - 1, min(NUM_ORIGINS, len(items))).round().long()
+    count = min(NUM_ORIGINS, len(items))
+    chosen = torch.linspace(0, len(items) - 1, count, dtype=torch.float64).round().long()
     gatherer = WindowGatherer(schema, dataset.streams, Windows(items[chosen], origins[chosen]))
     ages: dict[str, list[torch.Tensor]] = {name: [] for name in dataset.streams}
     steps: dict[str, list[torch.Tensor]] = {name: [] for name in dataset.streams}

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from mmts.data.clock import DAY
-from mmts.data.column_findings import find_in_column, say_row
+from mmts.data.column_findings import find_in_column, say_number, say_row
 from mmts.data.coverage import Coverage
 from mmts.data.dataset import Dataset
 from mmts.data.finding import Finding, say_count, say_listing, say_stamp
@@ -196,7 +196,8 @@ def _flat_runs(dataset: Dataset, name: str, coverage: Coverage) -> Iterator[Find
             name,
             column.name,
             f"stays the same for {least} steps or more in {say_count(len(long), 'place')}; "
-            f"longest {lengths[long].max():,} steps of {values[worst]:.6g} from "
+            f"longest {lengths[long].max():,} steps of "
+            f"{say_number(coverage, place, values[worst])} from "
             f"{say_row(dataset, coverage, int(worst))}. If it was not measured there, leave the "
             "cells empty.",
         )
@@ -204,7 +205,7 @@ def _flat_runs(dataset: Dataset, name: str, coverage: Coverage) -> Iterator[Find
 
 def _short_items(dataset: Dataset, name: str) -> Iterator[Finding]:
     stream, schema = dataset.streams[name], dataset.schema
-    trained = set(dataset.origins("train").items.tolist())
+    trained = set(dataset.origins["train"].items.tolist())
     short = [item for place, item in enumerate(dataset.items) if place not in trained]
     if short:
         steps = stream.schema.context_steps + schema.horizon

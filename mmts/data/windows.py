@@ -116,8 +116,13 @@ class OriginCounts(NamedTuple):
         return self.total - self.without_context - self.without_target
 
 
-def count_origins(target: Stream, schema: DataSchema, begin: int, end: int) -> OriginCounts:
-    """Count the origins whose horizon lies in [begin, end), and those that `list_origins` omits."""
+def count_origins(
+    target: Stream, schema: DataSchema, begin: int, end: int, num_windows: int
+) -> OriginCounts:
+    """Count the origins whose horizon lies in [begin, end), and those that have no window.
+
+    num_windows: as many as `list_origins` has found there.
+    """
     total = early = 0
     for item in range(len(target.begin)):
         length = int(target.end[item] - target.begin[item])
@@ -127,8 +132,7 @@ def count_origins(target: Stream, schema: DataSchema, begin: int, end: int) -> O
         inside = (starts >= begin) & (ends <= end)
         total += int(inside.sum())
         early += int(inside[: target.schema.context_steps].sum())
-    listed = len(list_origins(target, schema, begin, end))
-    return OriginCounts(total, early, total - early - listed)
+    return OriginCounts(total, early, total - early - num_windows)
 
 
 def latest_origins(target: Stream, schema: DataSchema) -> Windows:

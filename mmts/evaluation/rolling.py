@@ -196,8 +196,9 @@ def _describe_skipped(
             "and not scored"
         )
     target = dataset.streams[dataset.schema.target_stream]
-    counts = count_origins(target, dataset.schema, *dataset.split.bounds(split))
-    without = counts.total - len(windows.origins)
+    num_windows = len(windows.origins)
+    counts = count_origins(target, dataset.schema, *dataset.split.bounds(split), num_windows)
+    without = counts.total - num_windows
     if without:
         yield (
             f"{without:,} origins of the split have no full context behind them, or no target "

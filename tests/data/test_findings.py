@@ -102,7 +102,7 @@ CASES: dict[str, tuple[Change, str, str | None, tuple[str, ...]]] = {
         "weather",
         "wind",
         (
-            "2 values more than 1,000 spreads",
+            "2 values far outside of the others (0.",
             "first 1000000 at 2024-01-10 15:00:00 (north)",
             "data.streams.weather.valid_range for 'wind'",
         ),
@@ -166,6 +166,21 @@ def test_a_stand_in_that_is_named_is_usual(tmp_path: Path) -> None:
     add_stand_ins(frames)
     settings["data"]["streams"]["weather"]["missing_values"] = [-999, 9999]
     assert unusual(load(tmp_path, frames, settings)) == []
+
+
+def test_a_value_alone_is_a_spike_before_a_thousand_spreads(tmp_path: Path) -> None:
+    frames = make_frames()
+    frames["weather"].loc[77, "temperature"] = 1048.36
+    (found,) = unusual(load(tmp_path, frames))
+    assert "1 value far outside of the others" in found.text
+    assert "first 1048.36 at" in found.text
+
+
+def test_a_long_tail_is_usual(tmp_path: Path) -> None:
+    frames = make_frames()
+    tail = np.random.default_rng(4).lognormal(0, 1.5, len(frames["weather"]))
+    frames["weather"]["wind"] = tail
+    assert unusual(load(tmp_path, frames)) == []
 
 
 def test_rain_that_is_mostly_none_is_usual(tmp_path: Path) -> None:
