@@ -14,17 +14,11 @@ import numpy as np
 from mmts.config_base import Months
 from mmts.errors import DataError, raise_all
 from mmts.inspection.file_report import FileReport, inspect_file
-from mmts.inspection.lengths import (
-    LARGE,
-    SMALL,
-    Lengths,
-    choose_lengths,
-    horizon_steps,
-)  # fmt: skip
+from mmts.inspection.lengths import LARGE, SMALL, Lengths, choose_lengths, horizon_steps
 from mmts.inspection.rhythm import length_of
 from mmts.inspection.roles import Roles, StreamPlan, assign_roles, find_target
 from mmts.inspection.stream_lines import describe_rows, stream_entries, warn_of_sparse_target
-from mmts.inspection.yaml_lines import Entry, Bare, Node, Remark, render
+from mmts.inspection.yaml_lines import Bare, Entry, Node, Remark, render
 
 _DAY = timedelta(days=1)
 
@@ -246,9 +240,9 @@ def _describe(roles: Roles, lengths: Lengths) -> list[str]:
             if columns
         ]
         rhythm = plan.report.rhythm
-        words = "one row per item" if rhythm is None else rhythm.words
-        items = f", {len(plan.report.items)} items" if plan.report.item else ""
-        rows = f"{plan.report.num_rows:,} rows {words}{items}"
+        words = ", one per item" if rhythm is None else f" {rhythm.words}"
+        items = f", {len(plan.report.items)} items" if plan.report.item and rhythm else ""
+        rows = f"{plan.report.num_rows:,} rows{words}{items}"
         found.append(f"{plan.name}: {rows}; {', '.join(counts)}")
         left = [c.name for c in plan.report.columns.values() if c.kind == "left out"]
         left += plan.report.other_times

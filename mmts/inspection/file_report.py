@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ _ITEM_NAME = re.compile(
 _MAIN_TIME = re.compile(r"^(date|time|timestamp|date_?time|ds|datum)$", re.IGNORECASE)
 _END_NAME = re.compile(r"(^|[^a-z])(end|until|to|till)([^a-z]|$)", re.IGNORECASE)
 _KNOWN_NAME = re.compile(r"publish|release|avail|issue|received|reported", re.IGNORECASE)
-_CLOCK_NAME = re.compile(r"^(hour|hr|time|minute|uhrzeit|stunde)s?$", re.IGNORECASE)
+_PART_NAME = re.compile(r"^(year|month|day|hour|hr|time|minute|uhrzeit|stunde)s?$", re.IGNORECASE)
 
 _MOST_ITEMS = 0.5
 """Distinct names per row up to which a column can tell items apart."""
@@ -199,42 +200,68 @@ def _find_item(report: FileReport) -> str | None:
         return min(words or unique, key=_unlike_item, default=None)
     if measure_rhythm(report.times.moments, None).num_repeated == 0:
         return None
-    best: tuple[float, bool, bool, int] | None = None
-    chosen = None
-    for name in names:
-        column, num_names = cells[name], int(cells[name].nunique())
+    moments = report.times.moments
+    before = measure_rhythm(moments, None).num_repeated / report.num_rows
+    candidates = _item_candidates(report)
+    if not candidates:
+        return None
+
+    def merit(name: str) -> tuple[float, bool, bool, int]:
+        codes = pd.factorize(cells[name])[0].astype(np.int64)
+        left = measure_rhythm(moments, codes).num_repeated / len(cells)
         is_number = report.columns[name].values is not None
-        if column.isna().any() or not 1 < num_names <= _MOST_ITEMS * len(column):
-            continue
-        if is_number and not _ITEM_NAME.search(name):
-            continue
-        codes = pd.factorize(column)[0].astype(np.int64)
-        left = measure_rhythm(report.times.moments, codes).num_repeated / len(column)
-        merit = (round(left, 2), _unlike_item(name), is_number, num_names)
-        if best is None or merit < best:
-            best, chosen = merit, name
-    before = measure_rhythm(report.times.moments, None).num_repeated / report.num_rows
-    # A few rows that come twice are faults of the file; they tell nothing of items.
-    return chosen if best is not None and best[0] < 0.5 * before and before > 0.05 else None
+        return round(left, 3), _unlike_item(name), is_number, int(codes.max())
+
+    chosen = min(candidates, key=merit)
+    left = merit(chosen)[0]
+    # A few rows that come twice are faults of the file, unless a column is named as an item.
+    is_told = before > 0.05 or (left == 0 and is_item_name(chosen))
+    return chosen if is_told and left < 0.5 * before else None
+
+
+def _item_candidates(report: FileReport) -> list[str]:
+    """Return the columns without gaps that hold a few names."""
+    cells = report.table.cells
+    return [
+        name
+        for name, column in report.columns.items()
+        if name in cells.columns
+        and cells[name].notna().all()
+        and 1 < cells[name].nunique() <= _MOST_ITEMS * len(cells)
+        and (column.values is None or is_item_name(name))
+    ]
+
+
+def is_item_name(name: str) -> bool:
+    """Whether a column is named as one that tells items apart."""
+    return _ITEM_NAME.search(name) is not None
 
 
 def _unlike_item(name: str) -> bool:
-    return _ITEM_NAME.search(name) is None
+    return not is_item_name(name)
 
 
 def _require_one_series(report: FileReport) -> None:
-    assert report.rhythm is not None
+    assert report.rhythm is not None and report.times is not None
     share = report.rhythm.num_repeated / report.num_rows
     if share <= 0.5 or all(column.kind == "text" for column in report.kept):
         return
-    clocks = [c.name for c in report.columns.values() if _CLOCK_NAME.match(c.name)]
-    clocks += [name for name in report.other_times if _CLOCK_NAME.match(name)]
+    cells = report.table.cells
     where = f"{report.path}, column {report.time!r}: {share:.0%} of the rows share their time with"
-    if clocks:
+    parts = [name for name in cells.columns if _PART_NAME.match(name) and name != report.time]
+    if parts:
         raise DataError(
-            f"{where} another, and {clocks[0]!r} holds the time of day. Write both into one "
-            "column, such as 2013-10-01 14:00."
+            f"{where} another, and {', '.join(map(repr, parts))} hold parts of it. Write all into "
+            "one column, such as 2013-10-01 14:00."
         )
+    for one, other in combinations(_item_candidates(report), 2):
+        both = cells[one] + " " + cells[other]
+        codes = pd.factorize(both)[0].astype(np.int64)
+        if measure_rhythm(report.times.moments, codes).num_repeated < 0.05 * len(cells):
+            raise DataError(
+                f"{where} another; {one!r} and {other!r} tell them apart only together. Write "
+                "both into one column, which names the item."
+            )
     raise DataError(
         f"{where} another, and no column tells them apart. Add a column that names the item."
     )

@@ -119,6 +119,9 @@ def choose_lengths(report: FileReport, targets: list[Column], horizon: int, give
     observed = np.any([np.isfinite(c.values) for c in targets if c.values is not None], axis=0)
     moments = report.times.moments
     begin, last = int(moments[observed].min()), int(moments[observed].max())
+    if isinstance(period, Months):
+        # A row that is stamped with the last day of its month tells of the whole month.
+        begin, last = _month_of(begin), _month_of(last)
     rows = places_between(begin, last, period) + 1
     train, test = int(rows * _TRAIN), int(rows * _TEST)
     most = min(test - train, rows - test)
@@ -135,7 +138,8 @@ def choose_lengths(report: FileReport, targets: list[Column], horizon: int, give
     room = max(1, (longest - horizon) // 3)
     why = seasons
     if context > room:
-        context, why = room, f"less than {seasons.split(',')[0]}: the train split is short"
+        context = _whole_seasons(room, period)
+        why = f"less than {seasons.split(',')[0]}: the train split is short"
     if longest < context + horizon:
         raise DataError(
             f"{report.path}: no item has more than {longest} rows before the validation split, too "
@@ -158,14 +162,26 @@ def choose_lengths(report: FileReport, targets: list[Column], horizon: int, give
         context=_words_of(context, period, as_duration=True),
         context_steps=context,
         context_why=f"{context:,} rows: {why}",
-        validation=write_time(validation, zone),
-        test=write_time(test_begin, zone),
+        # Where the file goes on, nobody knows yet where its last part begins.
+        validation=str(_TRAIN) if report.table.is_partial else write_time(validation, zone),
+        test=str(_TEST) if report.table.is_partial else write_time(test_begin, zone),
         num_rows=counts,
         num_windows=_count_windows(report, validation, context + horizon),
         begin=begin,
         train_end=validation,
         end=last,
     )
+
+
+def _whole_seasons(rows: int, period: timedelta | Months) -> int:
+    """Round down to whole days, weeks or years, where there is one."""
+    if isinstance(period, Months):
+        season = max(1, 12 // period.count)
+    elif period < _DAY:
+        season = max(1, round(_DAY / period))
+    else:
+        season = 7 if period == _DAY else 1
+    return rows - rows % season if rows >= season else rows
 
 
 def _words_of_horizon(
@@ -186,6 +202,11 @@ def _words_of(steps: int, period: timedelta | Months, as_duration: bool = False)
     if span % _DAY == timedelta() and span == _DAY:
         return "24h"
     return format_period(span)
+
+
+def _month_of(moment: int) -> int:
+    month = np.datetime64(moment, "us").astype("datetime64[M]")
+    return int(month.astype("datetime64[us]").astype(np.int64))
 
 
 def advance(begin: int, period: timedelta | Months, steps: int) -> int:

@@ -124,7 +124,7 @@ def _read_csv(path: Path) -> RawTable:
             skiprows=skipped,
             keep_default_na=False,
             na_values=[""],
-            nrows=MOST_ROWS if is_partial else None,
+            nrows=MOST_ROWS + 1 if is_partial else None,
             skip_blank_lines=True,
         )
     except pd.errors.ParserError as error:
@@ -149,9 +149,13 @@ def _read_csv(path: Path) -> RawTable:
 
 
 def _open(path: Path) -> IO[bytes]:
-    packed = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-    if path.suffix in packed:
-        return cast("IO[bytes]", packed[path.suffix](path, "rb"))
+    match path.suffix:
+        case ".gz":
+            return cast("IO[bytes]", gzip.open(path, "rb"))
+        case ".bz2":
+            return bz2.open(path, "rb")
+        case ".xz":
+            return lzma.open(path, "rb")
     return path.open("rb")
 
 

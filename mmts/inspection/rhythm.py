@@ -109,13 +109,17 @@ def _most_frequent(steps: npt.NDArray[np.int64]) -> int:
 def _months_between(
     times: npt.NDArray[np.int64], same: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.int64] | None:
-    """Return the months from row to row where all rows stand at the same place of a month."""
-    stamps = times.astype("datetime64[us]")
-    months = stamps.astype("datetime64[M]")
-    if len(np.unique((stamps - months.astype("datetime64[us]")).astype(np.int64))) > 1:
+    """Return the months from row to row where all rows are dates of first, or of last, days."""
+    days = times.astype("datetime64[us]").astype("datetime64[D]")
+    if (days.astype("datetime64[us]").astype(np.int64) != times).any():
+        return None
+    months = days.astype("datetime64[M]")
+    is_first = days == months.astype("datetime64[D]")
+    is_last = (days + np.timedelta64(1, "D")).astype("datetime64[M]") != months
+    if not is_first.all() and not is_last.all():
         return None
     steps: npt.NDArray[np.int64] = np.diff(months.astype(np.int64))[same].astype(np.int64)
     every = _most_frequent(steps)
-    if every > _MAX_MONTHS or (steps % every != 0).any():
+    if every == 0 or every > _MAX_MONTHS or (steps % every != 0).any():
         return None
     return steps

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from mmts.config_base import format_period
 from mmts.errors import DataError, nearest, raise_all
 from mmts.inspection.columns import Column
-from mmts.inspection.file_report import FileReport
+from mmts.inspection.file_report import FileReport, is_item_name
 from mmts.inspection.numbers import read_numbers
 from mmts.inspection.rhythm import length_of
 
@@ -228,7 +228,12 @@ def _match_items(report: FileReport, home: FileReport) -> str | None:
     named = [name for name in report.table.cells.columns if name in report.columns]
     if report.item is not None:
         named.append(report.item)
-    named = [n for n in named if report.table.cells[n].notna().all()]
+    named = [
+        n
+        for n in named
+        if report.table.cells[n].notna().all()
+        and (n in (home.item, report.item) or report.time is None or is_item_name(n))
+    ]
     best = max(named, key=lambda n: (overlap(n), n == home.item), default=None)
     if best is not None and overlap(best) >= 0.5:
         repeats = report.time is None and report.table.cells[best].duplicated().any()

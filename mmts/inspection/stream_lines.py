@@ -12,7 +12,7 @@ from mmts.inspection.columns import Column
 from mmts.inspection.lengths import Lengths
 from mmts.inspection.rhythm import length_of, measure_rhythm
 from mmts.inspection.roles import StreamPlan
-from mmts.inspection.yaml_lines import Entry, Bare, Node, Remark
+from mmts.inspection.yaml_lines import Bare, Entry, Node, Remark
 
 _SPARSE = 0.6
 """Share of empty cells above which a target stands on a grid too fine for it."""
@@ -252,7 +252,12 @@ def _clock(plan: StreamPlan, target: StreamPlan, lengths: Lengths) -> list[Node]
     if known is not None and uses_it:
         whole_day = ", from the end of that day" if report.other_times[known].is_date else ""
         nodes.append(Entry("available_at", known, f"when a row was known{whole_day}"))
-    if not uses_it:
+    if not uses_it and period is None and report.times.is_date:
+        # Prose is counted so by itself; a stated stamp is taken as it is.
+        delay = "0h" if plan.is_text else "1d"
+        why = "a date tells no time of day, so a row is known when its day is over"
+        nodes.append(Entry("delay", Bare(delay), why))
+    elif not uses_it:
         over = "at its time" if period is None else "once its period is over"
         why = f"a row is known {over}; put 2h if it reaches you two hours later"
         nodes.append(Entry("delay", Bare("0h"), why))

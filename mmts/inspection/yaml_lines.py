@@ -11,6 +11,7 @@ from typing import Any
 
 _WIDTH = 100
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./()+-]*(?: [A-Za-z0-9_./()+-]+)*")
+_NUMBER = re.compile(r"\d+|0\.\d+")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}:\d{2}Z?)?")
 _DURATION = re.compile(r"\d+(\.\d+)?[a-z]{1,3}")
 _PATH = re.compile(r"(?:\.\./|\.\.|/)?(?:[A-Za-z0-9_][A-Za-z0-9_.-]*/?|\.\./?)*")
@@ -58,7 +59,7 @@ def write_scalar(value: Any) -> str:
 
 def write_bare(value: str) -> str:
     """Write a date, a duration or a path as it stands, anything else as a scalar."""
-    if value.isdecimal() or any(p.fullmatch(value) for p in (_DATE, _DURATION, _PATH)):
+    if _NUMBER.fullmatch(value) or any(p.fullmatch(value) for p in (_DATE, _DURATION, _PATH)):
         return value
     return write_scalar(value)
 
