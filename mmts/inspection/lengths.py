@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from mmts.config_base import Months, format_period, microseconds, parse_duration, parse_months
 from mmts.errors import DataError
 from mmts.inspection.columns import Column
 from mmts.inspection.file_report import FileReport
-from mmts.inspection.rhythm import length_of
 
 _MINUTE, _HOUR, _DAY = (timedelta(minutes=1), timedelta(hours=1), timedelta(days=1))
 _MOST_DAY_STEPS = 288
 """Steps of a day up to which a day is a fitting horizon: rows of five minutes."""
+
+_MANY_ROWS = 720
+"""Rows of context where those of a week would be too many."""
 
 _TRAIN, _TEST = 0.7, 0.85
 _LEAST_ROWS = 20
@@ -102,7 +106,8 @@ def _default_context(period: timedelta | Months, horizon: int) -> tuple[int, str
         rows = round(7 * _DAY / period)
         if rows <= 7 * 144:
             return max(rows, 2 * horizon), "a week, so that each weekday is in it"
-        return max(720, 2 * horizon), "twelve horizons, as a week would be very many rows"
+        rows = max(_MANY_ROWS, 2 * horizon)
+        return _whole_seasons(rows, period), "a week would be very many"
     if period < timedelta(days=7):
         return max(round(56 * _DAY / period), 2 * horizon), "eight weeks"
     return max(round(364 * _DAY / period), 2 * horizon), "a year"
@@ -166,7 +171,7 @@ def choose_lengths(report: FileReport, targets: list[Column], horizon: int, give
         validation=str(_TRAIN) if report.table.is_partial else write_time(validation, zone),
         test=str(_TEST) if report.table.is_partial else write_time(test_begin, zone),
         num_rows=counts,
-        num_windows=_count_windows(report, validation, context + horizon),
+        num_windows=_count_windows(report, observed, validation, context, horizon),
         begin=begin,
         train_end=validation,
         end=last,
@@ -236,15 +241,34 @@ def write_time(moment: int, has_time_zone: bool) -> str:
 
 
 def _longest_series(report: FileReport, begin: int, cut: int) -> int:
-    spans = _spans(report, cut)
-    period = length_of(_period(report))
-    return max(((min(last, cut) - max(first, begin)) // period for first, last in spans), default=0)
+    """Return the most rows of the grid that an item has from a moment to the cut."""
+    period, longest = _period(report), 0
+    for moments, _ in _by_item(report, None):
+        start, end = max(int(moments.min()), begin), min(int(moments.max()), cut)
+        longest = max(longest, places_between(start, end, period) if start < end else 0)
+    return longest
 
 
-def _count_windows(report: FileReport, cut: int, length: int) -> int:
-    period = length_of(_period(report))
-    spans = _spans(report, cut)
-    return sum(max(0, (min(last, cut) - first) // period - length + 1) for first, last in spans)
+def _count_windows(
+    report: FileReport, observed: npt.NDArray[np.bool_], cut: int, context: int, horizon: int
+) -> int:
+    """Count the origins of the train split with a full context and a value in their horizon.
+
+    observed: (row,), whether a row has a value of a target.
+    """
+    period, count = _period(report), 0
+    for moments, has_value in _by_item(report, observed):
+        first = int(moments.min())
+        end = min(advance(int(moments.max()), period, 1), cut)
+        num_rows = places_between(first, end, period) if first < end else 0
+        places = _places_of(moments[has_value], first, period)
+        # A value at a place is in the horizon of this origin and of those before it.
+        opens, closes = np.zeros(num_rows + 1, dtype=np.int64), np.zeros(num_rows + 1, np.int64)
+        np.add.at(opens, np.clip(places - horizon + 1, 0, num_rows), 1)
+        np.add.at(closes, np.clip(places + 1, 0, num_rows), 1)
+        holds_value = np.cumsum(opens - closes)[:num_rows] > 0
+        count += int(holds_value[context : max(context, num_rows - horizon + 1)].sum())
+    return count
 
 
 def _period(report: FileReport) -> timedelta | Months:
@@ -252,16 +276,28 @@ def _period(report: FileReport) -> timedelta | Months:
     return report.rhythm.period
 
 
-def _spans(report: FileReport, cut: int) -> list[tuple[int, int]]:
-    """Return first row, and end of the last row, of each item that begins before the cut."""
+def _places_of(
+    moments: npt.NDArray[np.int64], first: int, period: timedelta | Months
+) -> npt.NDArray[np.int64]:
+    if not isinstance(period, Months):
+        return (moments - first) // microseconds(period)
+    months = moments.astype("datetime64[us]").astype("datetime64[M]").astype(np.int64)
+    begin = np.datetime64(first, "us").astype("datetime64[M]").astype(np.int64)
+    places: npt.NDArray[np.int64] = (months - begin) // period.count
+    return places
+
+
+def _by_item(
+    report: FileReport, mask: npt.NDArray[np.bool_] | None
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]]:
+    """Yield the moments of each item, and its part of a mask over all rows."""
     assert report.times is not None
     moments = report.times.moments
-    codes = report.codes if report.codes is not None else np.zeros(len(moments), dtype=np.int64)
-    grouped = pd.Series(moments).groupby(codes)
-    firsts, lasts = grouped.min(), grouped.max()
-    period = length_of(_period(report))
-    return [
-        (int(first), int(last) + period)
-        for first, last in zip(firsts, lasts, strict=True)
-        if first < cut
-    ]
+    mask = np.ones(len(moments), dtype=bool) if mask is None else mask
+    if report.codes is None:
+        yield moments, mask
+        return
+    order = np.argsort(report.codes, kind="stable")
+    edges = np.flatnonzero(np.diff(report.codes[order])) + 1
+    for rows in np.split(order, edges):
+        yield moments[rows], mask[rows]
