@@ -169,6 +169,20 @@ def test_date_and_hour_in_two_columns_are_refused_in_words(tmp_path: Path) -> No
     assert "'hour' hold parts of it. Write all into one" in refusal_of(tmp_path, table)
 
 
+def test_a_time_of_day_in_a_column_of_its_own_is_no_item(tmp_path: Path) -> None:
+    table = make_table(240, "h")
+    table.insert(1, "Time", table["time"].dt.strftime("%H.%M.%S"))
+    table["time"] = table["time"].dt.date
+    assert "'Time' hold parts of it" in refusal_of(tmp_path, table)
+
+
+def test_local_days_with_offsets_are_asked_for_as_dates(tmp_path: Path) -> None:
+    table = make_table(200)
+    days = pd.date_range("2023-01-01", periods=200, tz="Europe/Berlin")
+    table["time"] = [day.isoformat() for day in days]
+    assert "write the dates alone" in refusal_of(tmp_path, table)
+
+
 def test_times_without_an_offset_get_a_zone_beside_those_with_one(tmp_path: Path) -> None:
     other = make_table(300, "h").rename(columns={"load": "wind"})
     table = make_table(300, "h")
@@ -263,6 +277,11 @@ def test_what_stands_for_no_value_is_listed_with_counts(tmp_path: Path) -> None:
     assert stream["past"] == ["wind", "rain"]
 
 
+def test_a_letter_among_a_few_numbers_is_a_code(tmp_path: Path) -> None:
+    stream = make_stream(tmp_path, make_table(holiday=(["0"] * 19 + ["a"]) * 10))
+    assert stream.category == ("holiday",)
+
+
 def test_a_peak_is_no_sentinel() -> None:
     cells = pd.Series(["1", "2", "3", "2", "999"], dtype="string")
     numbers = read_numbers(cells, find_number_style([cells], None))
@@ -295,7 +314,7 @@ def test_what_teaches_nothing_is_left_out_with_the_reason(tmp_path: Path) -> Non
         "Left out: ticket (another word in nearly each row).",
         "Left out: yhat (named as a prediction by others).",
         "Left out: copy (the same as load).",
-        "Left out: tomorrow (holds load of 1 rows later: a leak).",
+        "Left out: tomorrow (holds load of 1 row later: a leak).",
         "Left out: month (the month of the time, which the calendar tells).",
         "numbers with a unit, such as 0%; write them plain",
         "Left out: nothing (no value at all).",
@@ -339,6 +358,13 @@ def test_prose_alone_is_a_stream_of_events(tmp_path: Path) -> None:
     assert stream["text"] == ["body"]
     assert "frequency" not in stream
     assert "past" not in stream
+
+
+def test_prose_that_was_published_is_known_from_then_on(tmp_path: Path) -> None:
+    times = pd.date_range("2023-01-01 09:00", periods=60)
+    news = pd.DataFrame({"published": times, "body": make_sentences(60)})
+    stream = make_stream(tmp_path, {"plant.csv": make_table(1500, "h"), "news.csv": news}, "news")
+    assert stream.stamp == "event"
 
 
 @pytest.mark.parametrize("name", ["yes", "a: b", "12", "# x", "é", "[x]", "null", "'", '"', "a\\b"])

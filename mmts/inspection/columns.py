@@ -114,7 +114,7 @@ def _read_words(
         return Column(name, "text", f"{words:.0f} words in the mean", empty)
     numbers = style.parse(filled)
     share = float(np.isfinite(numbers).mean())
-    if share > 0.5:
+    if share > 0.5 and len(np.unique(numbers[np.isfinite(numbers)])) > 9:
         odd = filled[~np.isfinite(numbers)].iloc[0]
         why = f"numbers, but {1 - share:.0%} of its cells are none, such as {odd!r}"
         return Column(name, "left out", why, empty)

@@ -226,10 +226,16 @@ def _item_candidates(report: FileReport) -> list[str]:
         name
         for name, column in report.columns.items()
         if name in cells.columns
+        and not _PART_NAME.match(name)
         and cells[name].notna().all()
         and 1 < cells[name].nunique() <= _MOST_ITEMS * len(cells)
         and (column.values is None or is_item_name(name))
     ]
+
+
+def is_known_name(name: str | None) -> bool:
+    """Whether a column is named as one that tells when something was published."""
+    return name is not None and _KNOWN_NAME.search(name) is not None
 
 
 def is_item_name(name: str) -> bool:

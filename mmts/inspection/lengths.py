@@ -101,7 +101,7 @@ def _default_horizon(period: timedelta | Months) -> int:
 def _default_context(period: timedelta | Months, horizon: int) -> tuple[int, str]:
     """Return the rows of several seasons, and what these are."""
     if isinstance(period, Months):
-        return max(36 // period.count, 8), "three years" if period.count <= 3 else "eight rows"
+        return max(36 // period.count, 8), "three years" if period.count <= 3 else "years are few"
     if period < _DAY:
         rows = round(7 * _DAY / period)
         if rows <= 7 * 144:

@@ -121,7 +121,9 @@ def read_numbers(cells: pd.Series, style: NumberStyle) -> Numbers | None:
     words = {str(word): int(count) for word, count in counts.items()}
     known = all(word.lower() in MISSING_WORDS for word in words)
     alike = len(words) <= 3 and not any(re.search(r"\d", word) for word in words)
-    if words and not known and not (alike and is_number.sum() >= 0.9 * filled.sum()):
+    # A few numbers among words are codes, such as 0, a and b.
+    is_measured = is_number.sum() >= 0.9 * filled.sum() and len(np.unique(values[is_number])) > 9
+    if words and not known and not (alike and is_measured):
         return None
     sentinels = _find_sentinels(values[is_number])
     values = np.where(np.isin(values, list(sentinels)), np.nan, values)

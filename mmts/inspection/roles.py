@@ -138,7 +138,12 @@ def _make_targets(report: FileReport, targets: Sequence[str]) -> list[str]:
         problems.append(
             f"{report.path}, column {report.time!r}: a target stands on a regular grid, and "
             f"{report.rhythm.num_off:,} of {report.num_rows:,} rows stand off one of "
-            f"{typical:.4g} hours, the most frequent step. Sum or average them by hour or day."
+            f"{typical:.4g} hours, the most frequent step. "
+            + (
+                "Where these are days of local time, write the dates alone, such as 2013-10-01."
+                if report.times is not None and report.times.has_time_zone and typical == 24
+                else "Sum or average them by hour or day."
+            )
         )
     return problems
 
@@ -286,7 +291,7 @@ def _tell_leak(column: Column, target: Column, report: FileReport, steps: int) -
         if _is_same(ours[:until][same_item], theirs[shift:][same_item]):
             if shift == 0:
                 return f"the same as {target.name}"
-            return f"holds {target.name} of {shift} rows later: a leak"
+            return f"holds {target.name} of {shift} row{'s' * (shift > 1)} later: a leak"
     return None
 
 

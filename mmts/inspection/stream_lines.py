@@ -9,6 +9,7 @@ import pandas as pd
 
 from mmts.config_base import Months, format_period
 from mmts.inspection.columns import Column
+from mmts.inspection.file_report import is_known_name
 from mmts.inspection.lengths import Lengths
 from mmts.inspection.rhythm import length_of, measure_rhythm
 from mmts.inspection.roles import StreamPlan
@@ -241,6 +242,9 @@ def _clock(plan: StreamPlan, target: StreamPlan, lengths: Lengths) -> list[Node]
     if not plan.is_text and period is not None:
         why = "as the rows stand" if is_target else "its own clock; nothing is resampled"
         nodes.append(Entry("frequency", Bare(format_period(period)), why))
+    elif period is not None and is_known_name(report.time) and not report.times.is_date:
+        why = "published at that time, and known from then on"
+        nodes.append(Entry("stamp", "event", why))
     elif not plan.is_text:
         nodes.append(Entry("stamp", "event", "on no grid: each row is known at its own time"))
     if is_target:
