@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmts.data.tables import read_table
 
 from mmts.config import load_config
 from mmts.data.batch import WindowGatherer
@@ -19,6 +18,7 @@ from mmts.data.dataset import Dataset, load_dataset
 from mmts.data.scaling import ColumnScaling, StreamScaling
 from mmts.data.schema import ColumnSchema, DataSchema, StreamSchema
 from mmts.data.streams import Stream, build_stream
+from mmts.data.tables import read_table
 from mmts.data.windows import build_windows
 from tests.factories import make_frames, make_settings, write_config, write_frames, write_world
 
