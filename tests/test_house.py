@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 # among which the same holds in the order given, or in any order that has no circle.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "config_base", "tokens", "files", "training.config", "tracking.config"),
-    ("config_yaml", "config_errors", "losses", "metrics"),
+    ("config_yaml", "config_errors", "losses", "metrics", "inspection"),
     (
         "data.text_config", "data.text_embedding", "data.text", "data.config", "data.digests",
         "data.array_files", "data.cache", "data.clock", "data.times", "data.schema", "data.table",
