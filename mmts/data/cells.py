@@ -33,7 +33,8 @@ class NumberReader:
         self._sink = sink
         self._sentinels = _number_sentinels(reading)
         self._words = _word_sentinels(reading)
-        self._low, self._high = reading.valid_range.get(column, (None, None))
+        ranges = {name.strip(): limits for name, limits in reading.valid_range.items()}
+        self._low, self._high = ranges.get(column, (None, None))
         self._parse = _parser_of(reading)
 
     def add(self, cells: pd.Series, rows: Rows, faults: Faults) -> None:
@@ -128,7 +129,7 @@ class FlagReader:
 
     def add(self, cells: pd.Series, rows: Rows, faults: Faults) -> None:
         """Read the cells of a chunk."""
-        codes, words = pd.factorize(cells)
+        codes, words = factorize(cells)
         known = [self._flag_of(word) for word in words]
         values = np.array([np.nan if v is None else v for v in known] + [np.nan])[codes]
         faulty = np.array([v is None for v in known] + [False])[codes]
@@ -159,6 +160,14 @@ class CellReader(Protocol):
     """What reads one column chunk by chunk into its sink."""
 
     def add(self, cells: pd.Series, rows: Rows, faults: Faults) -> None: ...
+
+
+def factorize(cells: pd.Series) -> tuple[npt.NDArray[np.intp], Any]:
+    """Return the place of each cell among the different ones, -1 where missing, and those."""
+    try:
+        return pd.factorize(cells)
+    except TypeError:  # a list, or something else that is no name
+        return pd.factorize(cells.map(str, na_action="ignore"))
 
 
 def plain_values(cells: pd.Series) -> pd.Series:

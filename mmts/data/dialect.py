@@ -16,6 +16,7 @@ _DELIMITERS = (",", ";", "\t", "|")
 _PIECE = 1 << 16
 _LONGEST_HEADER = 1 << 22
 _QUOTED = re.compile(r'"[^"]*"')
+_SEPARATOR = re.compile(rb"sep=([,;\t|])")  # as spreadsheets tell one another
 _WEB_PAGE = re.compile(r"\s*<(!doctype|html|\?xml|head|body)", re.IGNORECASE)
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,8 @@ def read_header(
     """
     start = stream.read(_PIECE)
     bare_returns = b"\r" in start and b"\n" not in start
-    row = 1
+    row, delimiter = 1, reading.delimiter
+    comments: dict[int, bytes] = {}
     while True:
         line, rest = _next_line(stream, start, bare_returns, where)
         if not line and not rest:
@@ -57,9 +59,13 @@ def read_header(
         if b"\0" in line:
             raise DataError(f"{where}, row {row}: holds a NUL byte. Give a text file.")
         bare = line.strip()
-        if bare and not bare.startswith(b"#"):
+        told = _SEPARATOR.fullmatch(bare)
+        if told is not None:
+            delimiter = told[1].decode()
+        elif bare and not bare.startswith(b"#"):
             break
-        if bare:
+        elif bare:
+            comments[row] = bare
             logger.info("%s: row %d, which begins with #, is skipped", where, row)
         row, start = row + 1, rest
     text = _decode(line, where, row)
@@ -67,7 +73,7 @@ def read_header(
         raise DataError(
             f"{where}: not a CSV file but a web page (or XML). Download the table itself."
         )
-    delimiter = reading.delimiter or _find_delimiter(text, wanted)
+    delimiter = delimiter or _find_delimiter(text, wanted)
     if reading.delimiter is None and delimiter != ",":
         logger.info("%s: cells are told apart by %r", where, delimiter)
     names = _split(text, delimiter, where, row)
@@ -75,6 +81,8 @@ def read_header(
     if clean != names:
         logger.info("%s: blanks around the names of columns are left out", where)
     require_unique_names(clean, where)
+    if not set(clean) & set(wanted):
+        _require_no_names(comments, wanted, where)
     return Header(
         names=clean,
         delimiter=delimiter,
@@ -96,6 +104,17 @@ def require_unique_names(names: Collection[str], where: str) -> None:
             if name and listed.count(name) > 1
         ),
     )
+
+
+def _require_no_names(comments: dict[int, bytes], wanted: Collection[str], where: str) -> None:
+    """Raise DataError when the header itself was taken for a comment."""
+    for row, comment in comments.items():
+        text = comment.decode(errors="replace").lstrip("# ")
+        if {name.strip(' "') for name in re.split(r"[,;\t|]", text)} & set(wanted):
+            raise DataError(
+                f"{where}, row {row}: begins with #, as a comment does, and holds the names of "
+                "columns. Take the # out."
+            )
 
 
 def _next_line(

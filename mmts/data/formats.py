@@ -27,6 +27,7 @@ FORMATS = tuple(
             for clock in _CLOCKS
             for date in _DATES
             for between in _BETWEEN
+            if between or date == "%Y%m%d"
         ]
         + ["%Y%m", "%m/%Y", "%m.%Y", "%b %Y", "%B %Y", "%Y-%j"]
     )

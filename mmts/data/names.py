@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mmts.data.cells import factorize
 from mmts.data.config import ReadingConfig
 from mmts.data.faults import Faults, Rows
 from mmts.data.sinks import ColumnSink
@@ -45,7 +46,7 @@ class NameReader:
         if isinstance(cells.dtype, pd.CategoricalDtype):
             places, words = cells.cat.codes.to_numpy(), cells.cat.categories
         else:
-            places, words = pd.factorize(cells)
+            places, words = factorize(cells)
         used = np.zeros(len(words) + 1, dtype=bool)
         used[places] = True
         lookup = np.full(len(words) + 1, -1, dtype=np.int32)

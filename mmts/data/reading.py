@@ -117,7 +117,10 @@ def read_table(
     if stream.item_from == "file_name":
         _require_unique_stems(source)
     headers = read_names(source, stream, (*_keys(stream), *(c.name for c in columns)))
+    if isinstance(source, pd.DataFrame) and stream.time in source.index.names:
+        raise DataError(f"{where}: {stream.time!r} is its index. Give frame.reset_index().")
     _require_columns(headers, (*_keys(stream), *(column.name for column in columns)))
+    _require_known_ranges(stream, columns, where)
     raw = _RawTable(stream, columns, sinks or MemorySinks())
     for chunk in iterate_chunks(source, raw.kinds, stream, chunk_size):
         raw.book.add(chunk.rows, chunk.num_rows)
@@ -129,6 +132,20 @@ def read_table(
         below = "no row" if isinstance(source, pd.DataFrame) else "no row below the header"
         raise DataError(f"{where}: {below}. Give a file that holds data.")
     return raw.finish(where)
+
+
+def _require_known_ranges(
+    stream: StreamConfig, columns: tuple[ColumnSchema, ...], where: str
+) -> None:
+    read = [column.name for column in columns]
+    raise_all(
+        DataError,
+        (
+            f"{where}: 'valid_range' names {name!r}, which is not read{nearest(name, read)}"
+            for name in stream.valid_range
+            if name.strip() not in read
+        ),
+    )
 
 
 def _require_unique_stems(source: Source) -> None:

@@ -33,7 +33,7 @@ _NO_TIME = np.iinfo(np.int64).min
 _HAS_OFFSET = re.compile(r"\d:?\d{2}(?:\.\d+)?\s*(?:Z|[+-]\d{2}(?::?\d{2})?)$")
 _YEAR_FIRST = re.compile(
     r"(\d{4})([-/. ])(\d{1,2})\2(\d{1,2})(?:[T ]\s*(\d{1,2}):(\d{2})(?::(\d{2})([.,]\d+)?)?)?"
-    r"\s*(Z|[+-]\d{2}:?(?:\d{2})?)?",
+    r"\s*(Z|UTC|GMT|[+-]\d{2}:?(?:\d{2})?)?",
     re.ASCII,
 )
 _DATE = re.compile(r"\d{4}(?:([-/. ]?)\d{1,2}(\1\d{1,2})?)?", re.ASCII)
@@ -367,6 +367,7 @@ def _to_iso(cell: str) -> str:
     date = f"{year}-{int(month):02d}-{int(day):02d}"
     if hour is None:
         return date
+    offset = "Z" if offset in ("UTC", "GMT") else offset
     fraction = (fraction or "").replace(",", ".")
     return f"{date}T{int(hour):02d}:{minute}:{second or '00'}{fraction}{offset or ''}"
 

@@ -118,6 +118,10 @@ REFUSED = {
     "a carriage return within a row": Refused(
         "time,a\n2024-01-01,1\r5\n", ["row 2", "carriage return"]
     ),
+    "names in a comment": Refused("# time,a\n2024-01-01,1\n", ["row 1", "begins with #"]),
+    "a range of no column": Refused(
+        TWO, ["'valid_range' names 'aa'", "'a'"], {"valid_range": {"aa": (0, 1)}}
+    ),
     "a missing column": Refused("tim,a\n2024-01-01,1\n", ["no column 'time'", "'tim'"]),
     # encoding
     "latin-1 bytes in a cell": Refused(
@@ -232,6 +236,8 @@ READ = {
     ),
     "semicolons": Read("time;a\n2024-01-01;1\n", [1]),
     "tabs": Read("time\ta\n2024-01-01\t1\n2024-01-02\t\n", [1, NAN]),
+    "a spreadsheet that tells its delimiter": Read("sep=;\ntime;a\n2024-01-01;1\n", [1]),
+    "UTC in words": Read("time,a\n2024-01-01 09:00 UTC,1\n", [1], ["2024-01-01T09:00:00Z"]),
     "bars": Read("time|a\n2024-01-01|1\n", [1]),
     "a delimiter that is set": Read("time^a\n2024-01-01^1\n", [1], None, {"delimiter": "^"}),
     "decimal commas": Read("time;a\n2024-01-01;-1,5\n", [-1.5], None, {"decimal": ","}),

@@ -138,6 +138,19 @@ def test_rows_of_a_data_frame_are_counted_from_one() -> None:
         read(frame)
 
 
+def test_lists_in_a_data_frame_are_words_or_refused() -> None:
+    frame = pd.DataFrame({"time": ["2024-01-01"], "a": [[1]]})
+    with pytest.raises(DataError, match="'a': \\[1\\] is not a number"):
+        read(frame)
+    assert read(frame, category=["a"]).words("a").words == ("[1]",)
+
+
+def test_times_in_the_index_of_a_data_frame_are_told() -> None:
+    index = pd.DatetimeIndex(["2024-01-01"], name="time")
+    with pytest.raises(DataError, match=r"'time' is its index. Give frame\.reset_index"):
+        read(pd.DataFrame({"a": [1]}, index=index))
+
+
 def test_a_broken_parquet_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a Parquet file"):
         read(write(tmp_path, TWO, "load.parquet"))
