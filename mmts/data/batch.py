@@ -130,7 +130,7 @@ def _gather_stream(stream: Stream, items: Tensor, origins: Tensor, horizon: Tens
     known_past = span.available <= 0
     known, available = known_past[..., None], _seconds(span.available)
     if schema.has_future:
-        future_available = _future_availability(schema, span)
+        future_available = _future_availability(schema, span, origins[:, None])
         known_future = span.start < horizon
         if future_available is None:
             in_seconds = torch.full_like(available, -torch.inf)
@@ -195,15 +195,14 @@ class _Span(NamedTuple):
         return cls(start, end, over, stated)
 
 
-def _future_availability(schema: StreamSchema, span: _Span) -> Tensor | None:
+def _future_availability(schema: StreamSchema, span: _Span, since: Tensor) -> Tensor | None:
     """Return when future columns became known, (batch, step) int64; None where always."""
     if span.stated is not None:
         return span.stated
     if schema.known_ahead is None:
         return None
     # Counted from the stamp, which may stand at the end of the period.
-    stamp = span.end if schema.stamp == "end" else span.start
-    return stamp + schema.stamp_shift - schema.known_ahead
+    return schema.stamps(span.start + since) - since - schema.known_ahead
 
 
 def _seconds(microseconds: Tensor) -> Tensor:

@@ -6,10 +6,9 @@ import logging
 from datetime import timedelta
 
 import numpy as np
-import torch
 
 from mmts.config_base import Months, format_period, microseconds
-from mmts.data.availability import row_availability, starts_of
+from mmts.data.availability import Times, row_availability, starts_of
 from mmts.data.calendar_features import calendar_columns
 from mmts.data.clock import DAY, Clock
 from mmts.data.config import DataConfig, StreamConfig
@@ -59,7 +58,7 @@ def build_schema(
     horizon = _horizon_steps(config, clock)
     context = config.streams[name].context_length
     default_span = 7 * horizon * clock.period if context is None else _span_on(context, clock)
-    builder = _Builder(clock, horizon, default_span, _first_start(tables[name], found[name]))
+    builder = _Builder(clock, horizon, default_span, _first_starts(tables[name], found[name]))
     streams = {}
     for stream, settings in config.streams.items():
         if settings.calendar:
@@ -80,12 +79,12 @@ def build_schema(
 class _Builder:
     """Builds the schema of each stream, given the grid of the forecast."""
 
-    def __init__(self, clock: Clock, horizon: int, default_span: int, first: int) -> None:
-        """Take the target's clock and first row, the horizon in steps, and the default context."""
+    def __init__(self, clock: Clock, horizon: int, default_span: int, starts: Times) -> None:
+        """Take the target's clock and first rows, the horizon in steps, and the default context."""
         self.clock = clock
         self.horizon = horizon
         self.default_span = default_span
-        self.first = first
+        self.starts = starts
 
     def calendar_stream(self, stream: StreamConfig) -> StreamSchema:
         """Return the schema of features that are made up on the target's clock."""
@@ -166,8 +165,9 @@ class _Builder:
                 return self.horizon
             return -(-self.horizon * self.clock.longest // found.clock.shortest) + 1
         period = found.clock.every
-        phases = starts_of(table.times, *found) - self.first
-        straddles = self.clock.every % period != 0 or bool((phases % period != 0).any())
+        # Each item has a grid of its own: that of the first says nothing of the others.
+        phases = np.concatenate([starts_of(table.times, *found), self.starts]) % period
+        straddles = self.clock.every % period != 0 or bool((phases != phases[0]).any())
         return -(-self.horizon * self.clock.every // period) + int(straddles)
 
 
@@ -304,8 +304,8 @@ def _span_on(length: timedelta | Months | int, clock: Clock) -> int:
     return microseconds(length)
 
 
-def _first_start(table: Table, found: FoundClock) -> int:
+def _first_starts(table: Table, found: FoundClock) -> Times:
+    """Return when the first row of each item begins, (item,)."""
     assert table.times is not None
-    rows = next(rows for _, rows in table.iterate_items())
-    start = starts_of(table.times[rows.start : rows.start + 1], *found)
-    return int(torch.from_numpy(start)[0])
+    first = [rows.start for _, rows in table.iterate_items()]
+    return starts_of(table.times[first], *found)

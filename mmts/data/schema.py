@@ -103,8 +103,13 @@ class StreamSchema(Config):
     def stamps(self, starts: Tensor) -> Tensor:
         """Return the timestamps of rows whose periods start so, int64 microseconds."""
         if self.stamp == "end" and self.clock is not None:
-            return self.clock.advance(starts, 1) + self.stamp_shift
-        return starts + self.stamp_shift
+            ends = self.clock.advance(starts, 1)
+            if self.clock.is_calendar and self.stamp_shift:
+                # The midnight before, as the last day may have 23 or 25 hours.
+                day = Clock(every=1, unit="day", time_zone=self.clock.time_zone)
+                return day.floor(ends - 1)
+            return ends
+        return starts
 
     @cached_property
     def has_future(self) -> bool:

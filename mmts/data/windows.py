@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mmts.data.scaling import BLOCK
 from mmts.data.schema import DataSchema
-from mmts.data.streams import Stream
+from mmts.data.streams import NEVER, Stream
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,9 @@ def list_origins(target: Stream, schema: DataSchema, begin: int, end: int) -> Wi
         zip(target.begin.tolist(), target.end.tolist(), strict=True)
     ):
         first_time = target.first_time[item]
+        # The first place at or after `begin`, which may lie inside a day or month.
         first = max(
-            target.schema.context_steps, -int(schema.clock.elapsed(torch.tensor(begin), first_time))
+            target.schema.context_steps, int(schema.clock.elapsed(first_time, begin - 1)) + 1
         )
         last = min(end_row - first_row, int(schema.clock.elapsed(first_time, end))) - schema.horizon
         for low in range(first, last + 1, BLOCK):
@@ -102,19 +103,26 @@ def latest_origins(target: Stream, schema: DataSchema) -> Windows:
     """Return, for every item present, the end of what is known of it.
 
     This is the first place of the grid at which the last row that has a value, in any column
-    that is not known ahead, has become available.
+    that is not known ahead, is over and has become available. Rows that never do count for
+    nothing.
     """
     channels = target.schema.channels("target", "past")
     items, origins = [], []
     for item in range(len(target.begin)):
-        known = torch.nonzero(target.observed(item, channels).any(dim=1)).flatten()
+        holds_value = target.observed(item, channels).any(dim=1)
+        stated = target.available[int(target.begin[item]) : int(target.end[item])]
+        if target.states_availability:
+            holds_value &= stated < NEVER
+        known = torch.nonzero(holds_value).flatten()
         if len(known):
             items.append(item)
             last, first = int(known[-1]), target.first_time[item]
+            available = int(schema.clock.advance(first, last + 1))
+            if not target.states_availability or target.schema.has_future:
+                available += target.schema.delay
             if target.states_availability:
-                available = int(target.available[int(target.begin[item]) + last])
-            else:
-                available = int(schema.clock.advance(first, last + 1)) + target.schema.delay
+                # What was published early is no reason to forecast a period that is known.
+                available = max(available, int(stated[last]))
             steps = int(schema.clock.elapsed(first, available - 1)) + 1
             origins.append(int(schema.clock.advance(first, steps)))
     return Windows(torch.tensor(items, dtype=torch.int32), torch.tensor(origins, dtype=torch.int64))
