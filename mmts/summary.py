@@ -51,7 +51,8 @@ def _describe_stream(name: str, stream: Stream, has_time_zone: bool) -> list[str
     if schema.is_static:
         return [name, "static", rows, "", "", missing, "1 row", "", columns]
     times = [stream.times(item) for item in range(len(stream.begin))]
-    first, last = min(int(t[0]) for t in times if len(t)), max(int(t[-1]) for t in times if len(t))
+    first = min(int(t.min()) for t in times if len(t))
+    last = max(int(t.max()) for t in times if len(t))
     if schema.clock is not None:
         last = int(schema.clock.advance(torch.tensor(last), 1))
     first, last = format_times(np.array([first, last]), has_time_zone)

@@ -42,7 +42,7 @@ def row_starts(table: Table, schema: StreamSchema) -> Times:
 
 
 def row_ends(starts: Times, clock: Clock | None) -> Times:
-    """Return when each period is over, (row,); an event is over at once."""
+    """Return when each period, or day, is over, (row,); an event is over at once."""
     if clock is None:
         return starts
     return clock.advance(torch.from_numpy(np.ascontiguousarray(starts)), 1).numpy()
@@ -58,7 +58,7 @@ def row_availability(table: Table, schema: StreamSchema) -> Times:
     stated = stated_availability(table, schema)
     if stated is not None and not schema.has_future:
         return stated
-    over = row_ends(row_starts(table, schema), schema.clock) + schema.delay
+    over = row_ends(row_starts(table, schema), schema.clock or schema.days) + schema.delay
     return over if stated is None else np.maximum(over, stated)
 
 

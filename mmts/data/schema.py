@@ -43,6 +43,7 @@ class StreamSchema(Config):
         period that begins there, and is known when that is over and `delay` has passed.
     stamp: what the timestamps of rows mark; stamp_shift: by how much later they stand, such as
         minus one day where months are stamped with the date of their last day.
+    days: of events whose stamps tell no time of day; they are known when their day is over.
     available_at: column that tells instead when each row is known.
     context_steps, future_steps: rows that a window holds before and from its anchor on.
     context_span: age at which an event drops out of the window.
@@ -56,6 +57,7 @@ class StreamSchema(Config):
     stamp: Literal["start", "end", "event"]
     stamp_shift: int = 0
     delay: int
+    days: Clock | None = None
     available_at: str | None = None
     known_ahead: int | None
     calendar: CalendarSchema | None = None

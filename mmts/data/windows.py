@@ -59,7 +59,11 @@ def find_anchors(stream: Stream, items: Tensor, origins: Tensor) -> Tensor:
         # An event at the origin belongs to the future.
         return stream.search.row_after(begin, end, origins - 1)
     if not stream.states_availability:
-        return stream.search.row_after(begin, end, origins - schema.delay)
+        reached = origins - schema.delay
+        if schema.days is not None:
+            # The day that is not over yet.
+            reached = schema.days.floor(reached) - 1
+        return stream.search.row_after(begin, end, reached)
     known = stream.search.row_after(begin, end, origins)
     if schema.clock is None:
         return known
