@@ -52,9 +52,14 @@ class Dataset:
     notes: tuple[str, ...]
 
     def windows(self, split: str) -> WindowGatherer:
-        """Return the windows of `train`, `validation` or `test`."""
+        """Return the windows of `train`, `validation` or `test`.
+
+        What a model is trained and chosen on was known when the next split begins.
+        """
         target = self.streams[self.schema.target_stream]
-        windows = list_origins(target, self.schema, *self.split.bounds(split))
+        begin, end = self.split.bounds(split)
+        known_at = None if split == "test" else end
+        windows = list_origins(target, self.schema, begin, end, known_at)
         return WindowGatherer(self.schema, self.streams, windows)
 
 

@@ -72,11 +72,14 @@ def find_anchors(stream: Stream, items: Tensor, origins: Tensor) -> Tensor:
     return torch.maximum(known, due)
 
 
-def list_origins(target: Stream, schema: DataSchema, begin: int, end: int) -> Windows:
+def list_origins(
+    target: Stream, schema: DataSchema, begin: int, end: int, known_at: int | None = None
+) -> Windows:
     """List every window whose horizon lies in [begin, end).
 
     An origin needs a full context of the target stream behind it and at least one observed
-    target value in its horizon. Times in microseconds.
+    target value in its horizon. known_at: when all values of the horizon must have become known,
+    if that matters. Times in microseconds.
     """
     channels = target.schema.channels("target")
     items, origins = [], []
@@ -95,12 +98,34 @@ def list_origins(target: Stream, schema: DataSchema, begin: int, end: int) -> Wi
             seen = (~torch.isnan(rows)).any(dim=1).cumsum(0)
             seen = torch.cat([seen.new_zeros(1), seen])
             usable = seen[schema.horizon :] > seen[: -schema.horizon]
+            if known_at is not None:
+                known = _known_from(target, item, low, high + schema.horizon - 1)
+                late = ((known > known_at) & (seen[1:] > seen[:-1])).cumsum(0)
+                late = torch.cat([late.new_zeros(1), late])
+                usable &= late[schema.horizon :] == late[: -schema.horizon]
             places = low + torch.nonzero(usable).flatten()
             origins.append(schema.clock.advance(first_time, places))
             items.append(torch.full((len(places),), item, dtype=torch.int32))
     if not items:
         return Windows(torch.zeros(0, dtype=torch.int32), torch.zeros(0, dtype=torch.int64))
     return Windows(torch.cat(items), torch.cat(origins))
+
+
+def _known_from(stream: Stream, item: int, low: int, high: int) -> Tensor:
+    """Return when past columns became known in rows of an item on a clock, (row,) int64.
+
+    low, high: first of the rows, and the one after the last, counted from the item's first.
+    """
+    schema = stream.schema
+    assert schema.clock is not None
+    ends = torch.arange(low + 1, high + 1)
+    over = schema.clock.advance(stream.first_time[item], ends) + schema.delay
+    if not stream.states_availability:
+        return over
+    begin = int(stream.begin[item])
+    stated = stream.available[begin + low : begin + high]
+    # See `row_availability`.
+    return torch.maximum(over, stated) if schema.has_future else stated
 
 
 def latest_origins(target: Stream, schema: DataSchema) -> Windows:
@@ -121,12 +146,9 @@ def latest_origins(target: Stream, schema: DataSchema) -> Windows:
         if len(known):
             items.append(item)
             last, first = int(known[-1]), target.first_time[item]
-            available = int(schema.clock.advance(first, last + 1))
-            if not target.states_availability or target.schema.has_future:
-                available += target.schema.delay
-            if target.states_availability:
-                # What was published early is no reason to forecast a period that is known.
-                available = max(available, int(stated[last]))
+            # What was published early is no reason to forecast a period that is known.
+            over = int(schema.clock.advance(first, last + 1))
+            available = max(over, int(_known_from(target, item, last, last + 1)))
             steps = int(schema.clock.elapsed(first, available - 1)) + 1
             origins.append(int(schema.clock.advance(first, steps)))
     return Windows(torch.tensor(items, dtype=torch.int32), torch.tensor(origins, dtype=torch.int64))
