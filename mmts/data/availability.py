@@ -19,15 +19,20 @@ Times = npt.NDArray[np.int64]
 def starts_of(times: Times, clock: Clock | None, stamp: str, shift: int) -> Times:
     """Return the start of the period that each stamp speaks of; an event's own time.
 
-    stamp, shift: as in `StreamSchema`. A day or month is that in which the stamp lies, unless the
-    stamp is exactly its end.
+    stamp, shift: as in `StreamSchema`. A period of the calendar begins with the day or month in
+    which its stamp lies, or ends with it; a stamp that is exactly the end of one lies in it.
     """
     if clock is None:
         return times
     if not clock.is_calendar:
         return times - clock.every if stamp == "end" else times
     inside = times - 1 if stamp == "end" and shift == 0 else times
-    return clock.floor(as_tensor(inside)).numpy()
+    starts = clock.floor(as_tensor(inside))
+    if stamp == "end" and clock.every > 1:
+        # A quarter that is stamped at its end began two months before the last of its own.
+        ends = clock.model_copy(update={"every": 1}).advance(starts, 1)
+        starts = clock.advance(ends, -1)
+    return starts.numpy()
 
 
 def row_starts(table: Table, schema: StreamSchema) -> Times:
@@ -37,7 +42,7 @@ def row_starts(table: Table, schema: StreamSchema) -> Times:
 
 
 def row_ends(starts: Times, clock: Clock | None) -> Times:
-    """Return when each period is over, (row,); an event is over at once."""
+    """Return when each period, or day, is over, (row,); an event is over at once."""
     if clock is None:
         return starts
     return clock.advance(as_tensor(starts), 1).numpy()
@@ -53,7 +58,7 @@ def row_availability(table: Table, schema: StreamSchema) -> Times:
     stated = stated_availability(table, schema)
     if stated is not None and not schema.has_future:
         return stated
-    over = row_ends(row_starts(table, schema), schema.clock) + schema.delay
+    over = row_ends(row_starts(table, schema), schema.clock or schema.days) + schema.delay
     return over if stated is None else np.maximum(over, stated)
 
 

@@ -130,7 +130,7 @@ def _gather_stream(stream: Stream, items: Tensor, origins: Tensor, horizon: Tens
     known_past = span.available <= 0
     known, available = known_past[..., None], _seconds(span.available)
     if schema.has_future:
-        future_available = _future_availability(schema, span)
+        future_available = _future_availability(schema, span, origins[:, None])
         known_future = span.start < horizon
         if future_available is None:
             in_seconds = torch.full_like(available, -torch.inf)
@@ -143,14 +143,40 @@ def _gather_stream(stream: Stream, items: Tensor, origins: Tensor, horizon: Tens
         holds_past = known_past & bool(schema.channels("target", "past"))
         available = torch.where(holds_past, available, in_seconds)
     observed = observed & known
+    start, end = span.start, span.end
     if not schema.is_regular:
-        observed = observed & (span.start >= -schema.context_span)[..., None]
-    return StreamWindow(
+        observed = observed & (start >= -schema.context_span)[..., None]
+        # Of an event that is not known, nobody knows that it is there, or when.
+        is_there = inside & known.any(dim=-1)
+        start = end = torch.where(is_there, start, -schema.context_span)
+    window = StreamWindow(
         values=found.masked_fill(~observed, 0.0),
         observed=observed,
-        start=_seconds(span.start),
-        end=_seconds(span.end),
+        start=_seconds(start),
+        end=_seconds(end),
         available=available,
+    )
+    if not schema.is_regular and schema.has_future and stream.states_availability:
+        return _close_ranks(window, is_there, schema.context_steps)
+    return window
+
+
+def _close_ranks(window: StreamWindow, is_there: Tensor, context_steps: int) -> StreamWindow:
+    """Move the places of events that are not known to both ends, so that the others meet.
+
+    is_there: (batch, step).
+    """
+    num_steps = is_there.shape[1]
+    steps = torch.arange(num_steps, device=is_there.device)
+    edge = torch.where(steps < context_steps, steps - num_steps, steps + num_steps)
+    order = torch.where(is_there, steps, edge).argsort(dim=1)
+    channels = order[..., None].expand_as(window.values)
+    return StreamWindow(
+        values=window.values.gather(1, channels),
+        observed=window.observed.gather(1, channels),
+        start=window.start.gather(1, order),
+        end=window.end.gather(1, order),
+        available=window.available.gather(1, order),
     )
 
 
@@ -184,9 +210,13 @@ class _Span(NamedTuple):
             start = schema.clock.advance(first, step) - since
             end = schema.clock.advance(first, step + 1) - since
         else:
-            start = torch.where(inside, stream.event_times[safe] - since, -schema.context_span)
+            times = stream.event_times[safe]
+            start = torch.where(inside, times - since, -schema.context_span)
             end = start
-        stated, over = None, end + schema.delay
+        over = end
+        if schema.days is not None:
+            over = schema.days.advance(times, 1) - since
+        stated, over = None, over + schema.delay
         if stream.states_availability:
             stated = torch.where(inside, stream.available[safe] - since, NEVER)
             # See `row_availability`: beside future columns those of the past are known no sooner
@@ -195,15 +225,14 @@ class _Span(NamedTuple):
         return cls(start, end, over, stated)
 
 
-def _future_availability(schema: StreamSchema, span: _Span) -> Tensor | None:
+def _future_availability(schema: StreamSchema, span: _Span, since: Tensor) -> Tensor | None:
     """Return when future columns became known, (batch, step) int64; None where always."""
     if span.stated is not None:
         return span.stated
     if schema.known_ahead is None:
         return None
     # Counted from the stamp, which may stand at the end of the period.
-    stamp = span.end if schema.stamp == "end" else span.start
-    return stamp + schema.stamp_shift - schema.known_ahead
+    return schema.stamps(span.start + since) - since - schema.known_ahead
 
 
 def _seconds(microseconds: Tensor) -> Tensor:

@@ -65,11 +65,16 @@ class Dataset:
 
     @cached_property
     def origins(self) -> dict[str, Windows]:
-        """The windows of each split."""
-        target = self.streams[self.schema.target_stream]
-        return {
-            name: list_origins(target, self.schema, *self.split.bounds(name)) for name in SPLITS
-        }
+        """The windows of each split.
+
+        What a model is trained and chosen on was known when the next split begins.
+        """
+        target, found = self.streams[self.schema.target_stream], {}
+        for name in SPLITS:
+            begin, end = self.split.bounds(name)
+            known_at = None if name == "test" else end
+            found[name] = list_origins(target, self.schema, begin, end, known_at)
+        return found
 
     def windows(self, split: str) -> WindowGatherer:
         """Return the windows of `train`, `validation` or `test`."""
@@ -271,8 +276,9 @@ def _calendar_stream(
     starts, lengths = target.first_time[present], (target.end - target.begin)[present]
     first = starts.min()
     known = int((schema.clock.advance(starts, lengths) + schema.target.delay).max())
-    if target.states_availability:
-        known = max(known, int(target.available[target.available < NEVER].max()))
+    stated = target.available[target.available < NEVER]
+    if len(stated):
+        known = max(known, int(stated.max()))
     # Two periods more than needed: origins, and items, may stand between the places of this grid.
     steps = torch.arange(int(schema.clock.elapsed(first, known)) + schema.horizon + 3)
     edges = schema.clock.advance(first, steps).numpy()

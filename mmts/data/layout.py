@@ -6,12 +6,12 @@ import logging
 from datetime import timedelta
 
 import numpy as np
+import numpy.typing as npt
 
 from mmts.config_base import Months, format_period, microseconds
-from mmts.data.array_files import as_tensor
-from mmts.data.availability import row_availability, starts_of
+from mmts.data.availability import Times, row_availability, starts_of
 from mmts.data.calendar_features import calendar_columns
-from mmts.data.clock import DAY, Clock
+from mmts.data.clock import Clock
 from mmts.data.config import DataConfig, StreamConfig
 from mmts.data.detection import (
     FoundClock,
@@ -59,7 +59,7 @@ def build_schema(
     horizon = _horizon_steps(config, clock)
     context = config.streams[name].context_length
     default_span = 7 * horizon * clock.period if context is None else _span_on(context, clock)
-    builder = _Builder(clock, horizon, default_span, _first_start(tables[name], found[name]))
+    builder = _Builder(clock, horizon, default_span, _first_starts(tables[name], found[name]))
     streams = {}
     for stream, settings in config.streams.items():
         if settings.calendar:
@@ -80,12 +80,12 @@ def build_schema(
 class _Builder:
     """Builds the schema of each stream, given the grid of the forecast."""
 
-    def __init__(self, clock: Clock, horizon: int, default_span: int, first: int) -> None:
-        """Take the target's clock and first row, the horizon in steps, and the default context."""
+    def __init__(self, clock: Clock, horizon: int, default_span: int, starts: Times) -> None:
+        """Take the target's clock and first rows, the horizon in steps, and the default context."""
         self.clock = clock
         self.horizon = horizon
         self.default_span = default_span
-        self.first = first
+        self.starts = starts
 
     def calendar_stream(self, stream: StreamConfig) -> StreamSchema:
         """Return the schema of features that are made up on the target's clock."""
@@ -114,7 +114,7 @@ class _Builder:
     ) -> StreamSchema:
         """Return the schema of a stream that was read; found: None when it is static."""
         has_future = any(column.role == "future" for column in columns)
-        delay = microseconds(stream.delay)
+        days = None
         clock = None if found is None else found.clock
         if found is None:
             context_steps, span, future_steps = 1, 0, 0
@@ -131,7 +131,8 @@ class _Builder:
             elif stream.context_length is not None:
                 span = _span_on(stream.context_length, self.clock)
             if stream.stamp is None and table.available is None and has_dates_alone(table, stream):
-                delay += DAY
+                zone = stream.time_zone if table.has_time_zone else None
+                days = Clock(every=1, unit="day", time_zone=zone)
                 logger.info(
                     "%s: stamps tell no time of day: a row counts from the end of its day "
                     "(set stamp: event if it is known when the day begins)",
@@ -145,7 +146,8 @@ class _Builder:
             clock=clock,
             stamp="start" if found is None else found.stamp,
             stamp_shift=0 if found is None else found.shift,
-            delay=delay,
+            delay=microseconds(stream.delay),
+            days=days,
             available_at=stream.available_at,
             known_ahead=None if stream.known_ahead is None else microseconds(stream.known_ahead),
             context_steps=context_steps,
@@ -166,8 +168,9 @@ class _Builder:
                 return self.horizon
             return -(-self.horizon * self.clock.longest // found.clock.shortest) + 1
         period = found.clock.every
-        phases = starts_of(table.times, *found) - self.first
-        straddles = self.clock.every % period != 0 or bool((phases % period != 0).any())
+        # Each item has a grid of its own: that of the first says nothing of the others.
+        phases = np.concatenate([starts_of(table.times, *found), self.starts]) % period
+        straddles = self.clock.every % period != 0 or bool((phases != phases[0]).any())
         return -(-self.horizon * self.clock.every // period) + int(straddles)
 
 
@@ -182,7 +185,9 @@ def fit_event_counts(schema: DataSchema, tables: dict[str, Table], cut: int) -> 
             continue
         table = tables[name]
         assert table.times is not None
-        most = _most_events(table, stream.context_span, row_availability(table, stream) <= cut)
+        available = row_availability(table, stream)
+        by_time = table.times if stream.has_future else available
+        most = _most_events(table, by_time, stream.context_span, available <= cut)
         if most > MAX_EVENTS:
             logger.warning(
                 "stream %r: up to %d events lie in its context; a window holds the last %d",
@@ -193,19 +198,30 @@ def fit_event_counts(schema: DataSchema, tables: dict[str, Table], cut: int) -> 
         changes = {"context_steps": min(most, MAX_EVENTS)}
         if stream.has_future:
             horizon = schema.horizon * schema.clock.longest
-            ahead = _most_events(table, horizon, table.times <= cut)
+            known = table.times <= cut
+            if table.available is not None:
+                known &= available <= cut
+            ahead = _most_events(table, table.times, horizon, known)
             changes["future_steps"] = min(ahead, MAX_EVENTS)
         streams[name] = stream.model_copy(update=changes)
     return schema.model_copy(update={"streams": streams})
 
 
-def _most_events(table: Table, span: int, known: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> int:
-    """Return how many of the rows that count lie within `span` at most; at least one."""
+def _most_events(table: Table, reached: Times, span: int, known: npt.NDArray[np.bool_]) -> int:
+    """Return how many places the events of at most `span` ago take at any time; at least one.
+
+    reached: (row,), when the place of each row is reached: the order in which rows stand.
+    """
     assert table.times is not None
     most = 1
     for _, rows in table.iterate_items():
-        times = table.times[rows][known[rows]]
-        before = np.searchsorted(times, times - span, side="right")
+        chosen = known[rows]
+        moments, times = reached[rows][chosen], table.times[rows][chosen]
+        order = np.argsort(moments, kind="stable")
+        moments = moments[order]
+        # A place counts when it, or one before it, holds an event that is young enough.
+        latest = np.maximum.accumulate(times[order])
+        before = np.searchsorted(latest, moments - span)
         most = max(most, int((np.arange(1, len(times) + 1) - before).max(initial=1)))
     return most
 
@@ -304,8 +320,8 @@ def _span_on(length: timedelta | Months | int, clock: Clock) -> int:
     return microseconds(length)
 
 
-def _first_start(table: Table, found: FoundClock) -> int:
+def _first_starts(table: Table, found: FoundClock) -> Times:
+    """Return when the first row of each item begins, (item,)."""
     assert table.times is not None
-    rows = next(rows for _, rows in table.iterate_items())
-    start = starts_of(table.times[rows.start : rows.start + 1], *found)
-    return int(as_tensor(start)[0])
+    first = [rows.start for _, rows in table.iterate_items()]
+    return starts_of(table.times[first], *found)

@@ -43,6 +43,7 @@ class StreamSchema(Config):
         period that begins there, and is known when that is over and `delay` has passed.
     stamp: what the timestamps of rows mark; stamp_shift: by how much later they stand, such as
         minus one day where months are stamped with the date of their last day.
+    days: of events whose stamps tell no time of day; they are known when their day is over.
     available_at: column that tells instead when each row is known.
     context_steps, future_steps: rows that a window holds before and from its anchor on.
     context_span: age at which an event drops out of the window.
@@ -56,6 +57,7 @@ class StreamSchema(Config):
     stamp: Literal["start", "end", "event"]
     stamp_shift: int = 0
     delay: int
+    days: Clock | None = None
     available_at: str | None = None
     known_ahead: int | None
     calendar: CalendarSchema | None = None
@@ -103,8 +105,13 @@ class StreamSchema(Config):
     def stamps(self, starts: Tensor) -> Tensor:
         """Return the timestamps of rows whose periods start so, int64 microseconds."""
         if self.stamp == "end" and self.clock is not None:
-            return self.clock.advance(starts, 1) + self.stamp_shift
-        return starts + self.stamp_shift
+            ends = self.clock.advance(starts, 1)
+            if self.clock.is_calendar and self.stamp_shift:
+                # The midnight before, as the last day may have 23 or 25 hours.
+                day = Clock(every=1, unit="day", time_zone=self.clock.time_zone)
+                return day.floor(ends - 1)
+            return ends
+        return starts
 
     @cached_property
     def has_future(self) -> bool:

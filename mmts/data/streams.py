@@ -33,7 +33,8 @@ class Stream:
     values: (row, channel) float32, NaN where not observed.
     begin, end: (item,) int64, the rows of each item; equal where the item is absent.
     first_time: (item,) int64 microseconds, the start of each item's first row; 0 where absent.
-    event_times: (row,) int64 microseconds, of a stream without a clock; else empty.
+    event_times: (row,) int64 microseconds, of a stream without a clock; else empty. Events of the
+        past that say when they became known stand in that order, others in that of their times.
     available: (row,) int64 microseconds, when each row became known, where a column of its own
         says so; else empty.
     search: finds the rows known at a moment, where no arithmetic does.
@@ -123,7 +124,8 @@ def build_stream(
     """
     table = table.select(items)
     starts = None if table.times is None else row_starts(table, schema)
-    layout = _Layout(table, schema, items, starts)
+    stated = stated_availability(table, schema)
+    layout = _Layout(table, schema, items, starts, stated)
     if layout.num_rows == 0:
         return empty_stream(schema, len(items))
 
@@ -138,7 +140,6 @@ def build_stream(
     event_times = available = np.zeros(0, dtype=np.int64)
     if starts is not None and schema.clock is None:
         event_times = layout.spread("event_times", starts, 0, allocate)
-    stated = stated_availability(table, schema)
     if stated is not None:
         available = layout.spread("available", stated, NEVER, allocate)
     stream = Stream(
@@ -156,7 +157,8 @@ def build_stream(
 def prepare_search(stream: Stream) -> RowSearch | None:
     """Prepare for streams whose known rows are not found by arithmetic on a clock."""
     if stream.states_availability and not stream.schema.has_future:
-        return RowSearch.over(stream.available, stream.begin, in_order=False)
+        in_order = not stream.schema.is_regular
+        return RowSearch.over(stream.available, stream.begin, in_order)
     if stream.schema.clock is None and not stream.schema.is_static:
         return RowSearch.over(stream.event_times, stream.begin, in_order=True)
     return None
@@ -171,6 +173,7 @@ class _Layout:
         schema: StreamSchema,
         items: tuple[str, ...],
         starts: npt.NDArray[np.int64] | None,
+        stated: npt.NDArray[np.int64] | None,
     ) -> None:
         self.begin, self.end, self.first_time = np.zeros((3, len(items)), dtype=np.int64)
         self.num_rows = 0
@@ -183,6 +186,10 @@ class _Layout:
                 elapsed = schema.clock.elapsed(own[0], own)
                 if int(elapsed[-1]) + 1 != length:
                     length, inside = int(elapsed[-1]) + 1, elapsed.numpy()
+            elif stated is not None and not schema.has_future:
+                # By when they became known, so that a row that was not takes no place from others.
+                inside = np.empty(length, dtype=np.int64)
+                inside[np.argsort(stated[rows], kind="stable")] = np.arange(length)
             here: int | slice = slice(None) if item is None else places[item]
             self.begin[here], self.end[here] = self.num_rows, self.num_rows + length
             if starts is not None:

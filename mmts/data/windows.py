@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mmts.data.scaling import BLOCK
 from mmts.data.schema import DataSchema
-from mmts.data.streams import Stream
+from mmts.data.streams import NEVER, Stream
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,11 @@ def find_anchors(stream: Stream, items: Tensor, origins: Tensor) -> Tensor:
         # An event at the origin belongs to the future.
         return stream.search.row_after(begin, end, origins - 1)
     if not stream.states_availability:
-        return stream.search.row_after(begin, end, origins - schema.delay)
+        reached = origins - schema.delay
+        if schema.days is not None:
+            # The day that is not over yet.
+            reached = schema.days.floor(reached) - 1
+        return stream.search.row_after(begin, end, reached)
     known = stream.search.row_after(begin, end, origins)
     if schema.clock is None:
         return known
@@ -69,11 +73,14 @@ def find_anchors(stream: Stream, items: Tensor, origins: Tensor) -> Tensor:
     return torch.maximum(known, due)
 
 
-def list_origins(target: Stream, schema: DataSchema, begin: int, end: int) -> Windows:
+def list_origins(
+    target: Stream, schema: DataSchema, begin: int, end: int, known_at: int | None = None
+) -> Windows:
     """List every window whose horizon lies in [begin, end).
 
     An origin needs a full context of the target stream behind it and at least one observed
-    target value in its horizon. Times in microseconds.
+    target value in its horizon. known_at: when all values of the horizon must have become known,
+    if that matters. Times in microseconds.
     """
     channels = target.schema.channels("target")
     items, origins = [], []
@@ -81,8 +88,9 @@ def list_origins(target: Stream, schema: DataSchema, begin: int, end: int) -> Wi
         zip(target.begin.tolist(), target.end.tolist(), strict=True)
     ):
         first_time = target.first_time[item]
+        # The first place at or after `begin`, which may lie inside a day or month.
         first = max(
-            target.schema.context_steps, -int(schema.clock.elapsed(torch.tensor(begin), first_time))
+            target.schema.context_steps, int(schema.clock.elapsed(first_time, begin - 1)) + 1
         )
         last = min(end_row - first_row, int(schema.clock.elapsed(first_time, end))) - schema.horizon
         for low in range(first, last + 1, BLOCK):
@@ -91,6 +99,11 @@ def list_origins(target: Stream, schema: DataSchema, begin: int, end: int) -> Wi
             seen = (~torch.isnan(rows)).any(dim=1).cumsum(0)
             seen = torch.cat([seen.new_zeros(1), seen])
             usable = seen[schema.horizon :] > seen[: -schema.horizon]
+            if known_at is not None:
+                known = _known_from(target, item, low, high + schema.horizon - 1)
+                late = ((known > known_at) & (seen[1:] > seen[:-1])).cumsum(0)
+                late = torch.cat([late.new_zeros(1), late])
+                usable &= late[schema.horizon :] == late[: -schema.horizon]
             places = low + torch.nonzero(usable).flatten()
             origins.append(schema.clock.advance(first_time, places))
             items.append(torch.full((len(places),), item, dtype=torch.int32))
@@ -103,7 +116,7 @@ class OriginCounts(NamedTuple):
     """Places of the grid whose horizon lies in a split and in the rows of an item.
 
     without_context: those with fewer rows behind them than a full context. without_target: those
-    of the others that have no target value in their horizon.
+    of the others that have no target value in their horizon, or one that was known too late.
     """
 
     total: int
@@ -135,23 +148,44 @@ def count_origins(
     return OriginCounts(total, early, total - early - num_windows)
 
 
+def _known_from(stream: Stream, item: int, low: int, high: int) -> Tensor:
+    """Return when past columns became known in rows of an item on a clock, (row,) int64.
+
+    low, high: first of the rows, and the one after the last, counted from the item's first.
+    """
+    schema = stream.schema
+    assert schema.clock is not None
+    ends = torch.arange(low + 1, high + 1)
+    over = schema.clock.advance(stream.first_time[item], ends) + schema.delay
+    if not stream.states_availability:
+        return over
+    begin = int(stream.begin[item])
+    stated = stream.available[begin + low : begin + high]
+    # See `row_availability`.
+    return torch.maximum(over, stated) if schema.has_future else stated
+
+
 def latest_origins(target: Stream, schema: DataSchema) -> Windows:
     """Return, for every item present, the end of what is known of it.
 
     This is the first place of the grid at which the last row that has a value, in any column
-    that is not known ahead, has become available.
+    that is not known ahead, is over and has become available. Rows that never do count for
+    nothing.
     """
     channels = target.schema.channels("target", "past")
     items, origins = [], []
     for item in range(len(target.begin)):
-        known = torch.nonzero(target.observed(item, channels).any(dim=1)).flatten()
+        holds_value = target.observed(item, channels).any(dim=1)
+        stated = target.available[int(target.begin[item]) : int(target.end[item])]
+        if target.states_availability:
+            holds_value &= stated < NEVER
+        known = torch.nonzero(holds_value).flatten()
         if len(known):
             items.append(item)
             last, first = int(known[-1]), target.first_time[item]
-            if target.states_availability:
-                available = int(target.available[int(target.begin[item]) + last])
-            else:
-                available = int(schema.clock.advance(first, last + 1)) + target.schema.delay
+            # What was published early is no reason to forecast a period that is known.
+            over = int(schema.clock.advance(first, last + 1))
+            available = max(over, int(_known_from(target, item, last, last + 1)))
             steps = int(schema.clock.elapsed(first, available - 1)) + 1
             origins.append(int(schema.clock.advance(first, steps)))
     return Windows(torch.tensor(items, dtype=torch.int32), torch.tensor(origins, dtype=torch.int64))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmts.config import load_config
-from mmts.data.batch import WindowGatherer
+from mmts.data.batch import StreamWindow, WindowGatherer
 from mmts.data.clock import Clock
-from mmts.data.config import StreamConfig
 from mmts.data.dataset import Dataset, load_dataset
-from mmts.data.reading import read_table
 from mmts.data.scaling import ColumnScaling, StreamScaling
 from mmts.data.schema import ColumnSchema, DataSchema, StreamSchema
 from mmts.data.streams import Stream, build_stream, empty_stream
+from mmts.data.table import Table
 from mmts.data.windows import Windows
 from tests.factories import make_frames, make_settings, write_config, write_frames, write_world
 
@@ -113,95 +115,272 @@ def test_item_missing_in_one_stream_is_absent_there_and_noted(tmp_path: Path) ->
     assert batch.streams["load"].observed.any()
 
 
-_COLUMNS = (
-    ColumnSchema(name="a", role="past", type="number"),
-    ColumnSchema(name="b", role="future", type="number"),
-)
+_ZONE = "Europe/Berlin"
+_ITEMS = ("a", "b", "c")
+_HORIZON = 3
+_NEVER = 2**62
+_BEFORE = 60
+_UNITS = {"minutes": 7 * MINUTE, "days": 1440 * MINUTE, "months": 30 * 1440 * MINUTE}
 
 
-def _random_stream(
-    kind: str, roles: str, delay: int, ahead: int | None, cells: list[bool]
-) -> tuple[Stream, pd.DataFrame]:
-    """Build one stream of about 40 rows, a few minutes apart, some of them missing."""
-    step = 7
-    gaps = np.random.default_rng(sum(cells)).integers(1, 20, len(cells))
-    minutes = np.cumsum(gaps) if kind == "irregular" else np.arange(len(cells)) * step
-    columns = tuple(c for c in _COLUMNS if roles in (c.role, "both"))
-    frame = pd.DataFrame(
-        {"time": pd.Timestamp("2024-01-01") + pd.to_timedelta(minutes, unit="min")}
+@dataclass(frozen=True)
+class Row:
+    """One row of a random stream; moments in microseconds.
+
+    place: on the grid of its item. values: of the columns `past` and `future`.
+    """
+
+    place: int
+    start: int
+    end: int
+    stated: int | None
+    values: dict[str, float]
+
+
+@dataclass(frozen=True)
+class RandomStream:
+    """A stream, and its rows by item; one list for all where it has no items."""
+
+    schema: StreamSchema
+    rows: dict[str | None, list[Row]]
+
+    def build(self) -> Stream:
+        names = [column.name for column in self.schema.columns]
+        rows = [row for rows in self.rows.values() for row in rows]
+        ends = np.cumsum([len(rows) for rows in self.rows.values()])
+        stated = np.array([row.stated or 0 for row in rows], dtype=np.int64)
+        table = Table(
+            source="random",
+            items=tuple(map(str, self.rows)) if self.schema.has_items else None,
+            begin=ends - [len(rows) for rows in self.rows.values()],
+            end=ends,
+            times=np.array([row.start for row in rows], dtype=np.int64),
+            columns={name: np.array([row.values[name] for row in rows]) for name in names},
+            has_time_zone=True,
+            available=None if self.schema.available_at is None else stated,
+        )
+        numbers = {name: ColumnScaling(mean=0.0, scale=1.0) for name in names}
+        return build_stream(
+            table, self.schema, StreamScaling(numbers=numbers, vocabularies={}), _ITEMS
+        )
+
+    def expect(self, item: str, origin: int, horizon_end: int) -> dict[str, list[float]]:
+        """Return what a window must hold of each column, in order, looking at every row."""
+        schema = self.schema
+        rows = self.rows.get(item if schema.has_items else None, [])
+        with_future = schema.has_future
+        if schema.clock is None and not with_future:
+            chosen = [row for row in rows if self._past_from(row) <= origin]
+            if schema.available_at is not None:
+                chosen.sort(key=lambda row: (row.stated, row.start))
+            chosen = chosen[-schema.context_steps :]
+        elif schema.clock is None:
+            before = [row for row in rows if row.start < origin][-schema.context_steps :]
+            chosen = before + [row for row in rows if row.start >= origin][: schema.future_steps]
+        elif with_future:
+            # The first place that is not over, counted on even where there is no row.
+            first = self._num_over(rows, origin)
+            inside = range(first - schema.context_steps, first + schema.future_steps)
+            chosen = [row for row in rows if row.place in inside]
+        else:
+            due = self._num_over(rows, origin - schema.delay) - 1
+            known = [row.place for row in rows if self._past_from(row) <= origin]
+            last = due if schema.available_at is None else max([due, *known])
+            inside = range(last - schema.context_steps + 1, last + 1)
+            chosen = [row for row in rows if row.place in inside]
+        if schema.clock is None:
+            chosen = [row for row in chosen if row.start >= origin - schema.context_span]
+        return {
+            column.name: [
+                row.values[column.name]
+                for row in chosen
+                if not np.isnan(row.values[column.name])
+                and (
+                    self._past_from(row) <= origin
+                    if column.role == "past"
+                    else self._future_from(row) <= origin and row.start < horizon_end
+                )
+            ]
+            for column in schema.columns
+        }
+
+    def _past_from(self, row: Row) -> int:
+        over = (self._day_end(row.start) if self.schema.days else row.end) + self.schema.delay
+        if row.stated is None:
+            return over
+        stated = row.stated + self.schema.delay
+        return max(over, stated) if self.schema.has_future else stated
+
+    def _future_from(self, row: Row) -> int:
+        if row.stated is not None:
+            return row.stated + self.schema.delay
+        return -_NEVER if self.schema.known_ahead is None else row.start - self.schema.known_ahead
+
+    @staticmethod
+    def _day_end(moment: int) -> int:
+        local = pd.Timestamp(moment, unit="us", tz="UTC").tz_convert(_ZONE).normalize()
+        return (local + pd.DateOffset(days=1)).value // 1000
+
+    def _num_over(self, rows: list[Row], moment: int) -> int:
+        """Count the places of a grid from its first row that are over; below zero before it."""
+        assert self.schema.clock is not None
+        if not rows:
+            return 0
+        return bisect_right(_edges(self.schema.clock, rows[0].start), moment) - 1 - _BEFORE
+
+
+@lru_cache(maxsize=4096)
+def _edges(clock: Clock, start: int) -> tuple[int, ...]:
+    """List where periods begin, by pandas: `_BEFORE` before the given one, and many after."""
+    if clock.unit == "microsecond":
+        return tuple(start + n * clock.every for n in range(-_BEFORE, 4 * _BEFORE))
+    local = pd.Timestamp(start, unit="us", tz="UTC").tz_convert(_ZONE).tz_localize(None)
+    step = pd.DateOffset(**{f"{clock.unit}s": clock.every})
+    edges = pd.date_range(local - _BEFORE * step, periods=5 * _BEFORE, freq=step)
+    return tuple(edges.tz_localize(_ZONE).as_unit("us").asi8.tolist())
+
+
+def _clock_of(kind: str, every: int) -> Clock | None:
+    if kind == "minutes":
+        return Clock(every=7 * MINUTE * every)
+    if kind == "events":
+        return None
+    return Clock(every=every, unit="day" if kind == "days" else "month", time_zone=_ZONE)
+
+
+@st.composite
+def random_streams(draw: st.DrawFn) -> RandomStream:
+    """Draw a stream of any clock, role and way of becoming known."""
+    kind = draw(st.sampled_from(["minutes", "days", "months", "events", "dates"]))
+    roles = draw(st.sampled_from([("past",), ("future",), ("past", "future")]))
+    clock = _clock_of("events" if kind == "dates" else kind, draw(st.integers(1, 3)))
+    unit = _UNITS.get("days" if kind == "dates" else kind, 7 * MINUTE)
+    states = kind != "dates" and draw(st.booleans())
+    ahead = None if states or "future" not in roles else draw(st.none() | st.integers(0, 4))
+    has_items = draw(st.booleans())
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    items: list[str | None] = [None]
+    if has_items:
+        items = [item for item in _ITEMS if random.random() < 0.8] or ["b"]
+    rows, value = {}, 0.0
+    for item in items:
+        first = pd.Timestamp("2024-03-01", tz=_ZONE).value // 1000
+        num_places = int(random.integers(1, 40))
+        if clock is None:
+            apart = np.cumsum(random.integers(0, 20, num_places))
+            starts = [first + int(n) * MINUTE for n in np.unique(apart)]
+            if kind == "dates":
+                day = Clock(every=1, unit="day", time_zone=_ZONE)
+                starts = _edges(day, first)[_BEFORE : _BEFORE + num_places]
+            ends, places = starts, range(len(starts))
+        else:
+            later = _edges(clock, first)[_BEFORE + int(random.integers(0, 4))]
+            edges = _edges(clock, later)[_BEFORE:]
+            starts, ends, places = edges[:num_places], edges[1 : num_places + 1], range(num_places)
+        here = []
+        for place, start, end in zip(places, starts, ends, strict=True):
+            if place and random.random() < 0.25:
+                continue
+            stated = None
+            if states:
+                minutes = int(random.uniform(-2, 6) * unit) // MINUTE
+                stated = _NEVER if random.random() < 0.05 else end + minutes * MINUTE
+            value += 1
+            values = {role: value + 1000 * n for n, role in enumerate(roles)}
+            values = {r: v if random.random() < 0.9 else np.nan for r, v in values.items()}
+            here.append(Row(place, start, end, stated, values))
+        rows[item] = here
+    return RandomStream(
+        StreamSchema(
+            columns=tuple(ColumnSchema(name=r, role=r, type="number") for r in roles),
+            time="time",
+            item="item" if has_items else None,
+            has_items=has_items,
+            clock=clock,
+            stamp="start" if clock else "event",
+            delay=int(random.integers(0, 4)) * unit // 2,
+            days=Clock(every=1, unit="day", time_zone=_ZONE) if kind == "dates" else None,
+            available_at="available" if states else None,
+            known_ahead=None if ahead is None else ahead * unit // 2,
+            context_steps=draw(st.integers(1, 9)),
+            context_span=draw(st.integers(1, 12)) * unit,
+            future_steps=draw(st.integers(1, 6)) if "future" in roles else 0,
+        ),
+        rows,
     )
-    for place, column in enumerate(columns):
-        frame[column.name] = np.arange(len(cells), dtype=float) + 100 * place + 1
-    frame = frame[np.array(cells) | (np.arange(len(cells)) == 0)]
-    config = StreamConfig(path="", time="time", past=tuple(c.name for c in columns))
-    schema = StreamSchema(
-        columns=columns,
-        time="time",
-        item=None,
-        has_items=False,
-        stamp="event" if kind == "irregular" else "start",
-        clock=None if kind == "irregular" else Clock(every=step * MINUTE),
-        delay=delay * MINUTE,
-        known_ahead=None if ahead is None else ahead * MINUTE,
-        context_steps=6,
-        context_span=60 * MINUTE,
-        future_steps=4 if roles != "past" else 0,
-    )
-    scaling = StreamScaling(
-        numbers={c.name: ColumnScaling(mean=0.0, scale=1.0) for c in columns}, vocabularies={}
-    )
-    table = read_table(frame, config, columns)
-    return build_stream(table, schema, scaling, ("only",)), frame
 
 
 @given(
-    kind=st.sampled_from(["regular", "irregular"]),
-    roles=st.sampled_from(["past", "future", "both"]),
-    delay=st.integers(0, 50),
-    ahead=st.none() | st.integers(0, 30),
-    cells=st.lists(st.booleans(), min_size=5, max_size=40),
-    minute=st.integers(-10, 400),
+    drawn=st.lists(random_streams(), min_size=1, max_size=3),
+    target_clock=st.sampled_from([("minutes", 1), ("days", 1), ("months", 1)]),
+    seed=st.integers(0, 2**32),
 )
-@settings(deadline=None, max_examples=300)
-def test_windows_never_hold_what_was_not_yet_available(
-    kind: str, roles: str, delay: int, ahead: int | None, cells: list[bool], minute: int
+@settings(deadline=None, max_examples=150)
+def test_windows_hold_all_that_was_known_and_nothing_else(
+    drawn: list[RandomStream], target_clock: tuple[str, int], seed: int
 ) -> None:
-    stream, frame = _random_stream(kind, roles, delay, ahead, cells)
-    start = pd.Timestamp("2024-01-01")
-    origin = start + pd.Timedelta(minutes=minute)
-    items, origins = torch.zeros(1, dtype=torch.int64), torch.tensor([origin.value // 1000])
-    horizon = 3
-    target = stream.schema.model_copy(update={"clock": Clock(every=7 * MINUTE)})
-    data = DataSchema(
-        streams={"s": stream.schema, "target": target}, target_stream="target", horizon=horizon,
-        has_time_zone=False,
-    )  # fmt: skip
-    streams = {"s": stream, "target": empty_stream(target, 1)}
-    gatherer = WindowGatherer(data, streams, Windows(items, origins))
-    window = gatherer.gather(torch.tensor([0])).streams["s"]
-    cover = pd.Timedelta(minutes=7 if kind == "regular" else 0)
-    held: set[float] = set()
-    for place, column in enumerate(stream.schema.columns):
-        seen = window.values[0, window.observed[0, :, place], place].tolist()
-        held |= set(seen)
-        rows = frame[frame[column.name].isin(seen)]
-        assert len(rows) == len(seen)
-        if column.role == "past":
-            available = rows["time"] + cover + pd.Timedelta(minutes=delay)
-            assert (available <= origin).all()
-        else:
-            assert (rows["time"] < origin + horizon * pd.Timedelta(minutes=7)).all()
-            if ahead is not None:
-                assert (rows["time"] - pd.Timedelta(minutes=ahead) <= origin).all()
-    # And the other way round: the latest known past row is there.
-    if roles == "past":
-        available = frame["time"] + cover + pd.Timedelta(minutes=delay)
-        known = frame[available <= origin]
-        reach = pd.Timedelta(minutes=40 if kind == "regular" else 60)
-        recent = known[known["time"] >= origin - reach + cover]
-        slack = pd.Timedelta(minutes=delay + 7)
-        if len(recent) and recent["time"].max() >= origin - reach + slack:
-            assert recent["a"].max() in held
+    random = np.random.default_rng(seed)
+    clock = _clock_of(*target_clock)
+    assert clock is not None
+    rows = [row for s in drawn for rows in s.rows.values() for row in rows]
+    # At, right before and right after whatever happens in a stream, and far outside.
+    moments = [m for row in rows for m in (row.start, row.end, row.stated) if m and m < _NEVER]
+    delays = [stream.schema.delay for stream in drawn] + [0]
+    origins = [
+        int(random.choice(moments)) + int(random.choice(delays)) + int(random.integers(-1, 2))
+        for _ in range(12)
+    ]
+    origins += [min(moments) - 10**12, max(moments) + 10**12]
+    # The forecast grid goes on from any origin on a clock with a fixed step, from edges on others.
+    origins = clock.floor(torch.tensor(origins)).tolist()
+    places = random.integers(0, len(_ITEMS), len(origins))
+
+    target = StreamSchema(
+        columns=(ColumnSchema(name="y", role="target", type="number"),),
+        time="time",
+        item=None,
+        has_items=False,
+        clock=clock,
+        stamp="start",
+        delay=0,
+        known_ahead=None,
+        context_steps=1,
+        context_span=1,
+        future_steps=0,
+    )
+    names = [f"s{n}" for n in range(len(drawn))]
+    schema = DataSchema(
+        streams={**{n: s.schema for n, s in zip(names, drawn, strict=True)}, "target": target},
+        target_stream="target",
+        horizon=_HORIZON,
+        has_time_zone=True,
+    )
+    streams = {name: stream.build() for name, stream in zip(names, drawn, strict=True)}
+    streams["target"] = empty_stream(target, len(_ITEMS))
+    windows = Windows(torch.tensor(places, dtype=torch.int32), torch.tensor(origins))
+    batch = WindowGatherer(schema, streams, windows).gather(torch.arange(len(origins)))
+    for name, stream in zip(names, drawn, strict=True):
+        window = batch.streams[name]
+        for n, (place, origin) in enumerate(zip(places, origins, strict=True)):
+            expected = stream.expect(
+                _ITEMS[place], origin, _edges(clock, origin)[_BEFORE + _HORIZON]
+            )
+            for channel, column in enumerate(stream.schema.columns):
+                seen = window.observed[n, :, channel]
+                assert window.values[n, seen, channel].tolist() == expected[column.name]
+                assert bool((window.available[n, seen] <= 0).all())
+                assert not window.values[n, ~seen, channel].any()
+            _require_times(stream, window, n, origin)
+
+
+def _require_times(stream: RandomStream, window: StreamWindow, n: int, origin: int) -> None:
+    """Hold start and end of every observed row against its own."""
+    own = {v: row for rows in stream.rows.values() for row in rows for v in row.values.values()}
+    for step in torch.nonzero(window.observed[n].any(-1)).flatten().tolist():
+        channel = int(torch.nonzero(window.observed[n, step]).flatten()[0])
+        row = own[float(window.values[n, step, channel])]
+        assert float(window.start[n, step]) == np.float32((row.start - origin) / 1e6)
+        assert float(window.end[n, step]) == np.float32((row.end - origin) / 1e6)
 
 
 @pytest.mark.parametrize(

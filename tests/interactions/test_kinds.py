@@ -149,3 +149,22 @@ def test_weights_of_a_weighted_edge_sum_to_one_with_none_among_them() -> None:
     weights = edge.weights()
     assert len(weights) == 3
     assert float(weights.sum()) == pytest.approx(1.0)
+
+
+def test_a_causal_edge_has_no_gradient_for_what_was_published_later(kind: str) -> None:
+    edge = wake(build(kind))
+    target, source = make_tokens(8, 5, 4.0), make_tokens(6, 12, 1.5)
+    # Out of order, late and early, as rows state it themselves; some after the origin.
+    generator = torch.Generator().manual_seed(1)
+    available = source.grid.end + torch.randint(-6, 12, (3, 12), generator=generator)
+    grid = TokenGrid(source.grid.start, source.grid.end, available, available <= 0)
+    values = source.values.clone().requires_grad_()
+    added = edge(target, [Tokens(values, grid)])
+    reached = False
+    for token in range(5):
+        (gradient,) = torch.autograd.grad(added[:, token].sum(), values, retain_graph=True)
+        late = available > target.grid.own_time[:, token, None]
+        assert late.any()
+        assert not gradient[late].any()
+        reached |= bool(gradient.any())
+    assert reached
