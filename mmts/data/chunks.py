@@ -20,7 +20,7 @@ from mmts.data.blocks import Block, iterate_blocks
 from mmts.data.config import ReadingConfig
 from mmts.data.dialect import read_header, require_unique_names
 from mmts.data.faults import Rows
-from mmts.data.frames import Source, find_files, is_parquet, name_of, stem_of
+from mmts.data.frames import Source, find_files, is_parquet, name_of
 from mmts.data.opening import open_text
 from mmts.errors import DataError
 
@@ -36,13 +36,13 @@ CHUNK_ROWS = 1 << 16
 class Chunk:
     """Some rows of a source.
 
-    columns: name to cells, (row,). file: name of the file without suffixes; None of a data frame.
+    columns: name to cells, (row,). file: where they stand; None of a data frame.
     """
 
     columns: dict[str, pd.Series]
     rows: Rows
     num_rows: int
-    file: str | None = None
+    file: Path | None = None
 
 
 def read_names(source: Source, reading: ReadingConfig, wanted: Collection[str] = ()) -> Headers:
@@ -78,7 +78,7 @@ def iterate_chunks(
             else _chunks_of_csv(file, kinds, reading, size)
         )
         for chunk in chunks:
-            yield replace(chunk, file=stem_of(file))
+            yield replace(chunk, file=file)
 
 
 def _names_of_frame(frame: pd.DataFrame) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from mmts.data.text_config import TextConfig, TfidfConfig
 StreamName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 Role = Literal["target", "past", "future", "static"]
 ColumnType = Literal["number", "category", "flag", "text"]
+ItemFrom = Literal["column", "file_name", "folder_name"]
 Columns = tuple[str, ...]
 CalendarFeature = Literal[
     "hour", "weekday", "day", "week", "month", "time_of_day", "time_of_year", "holiday"
@@ -74,8 +75,9 @@ class StreamConfig(ReadingConfig):
     item: str | None = Field(
         None, description="Column that tells items apart; without it the stream serves all items."
     )
-    item_from: Literal["column", "file_name"] = Field(
-        "column", description="Whether each file is an item, named as the file is."
+    item_from: ItemFrom = Field(
+        "column",
+        description="What names the items: the column `item`, or each file's own name or folder.",
     )
     target: Columns = Field((), description="Columns to forecast.")
     past: Columns = Field((), description="Columns known up to the origin.")
@@ -155,7 +157,7 @@ class StreamConfig(ReadingConfig):
     @property
     def has_items(self) -> bool:
         """Whether rows belong to items; else they serve all of them."""
-        return self.item is not None or self.item_from == "file_name"
+        return self.item is not None or self.item_from != "column"
 
     @property
     def keys(self) -> Columns:
@@ -202,7 +204,7 @@ class StreamConfig(ReadingConfig):
         for key in self.keys:
             if key in {*named, *typed}:
                 yield f"column {key!r} is the time, item or availability and can hold no values"
-        if self.item is not None and self.item_from == "file_name":
+        if self.item is not None and self.item_from != "column":
             yield "the item is named by a column and by the file; take out 'item' or 'item_from'"
         if self.static and len({*named, *typed}) > len(self.static):
             yield "a static stream holds nothing but static columns; split the table"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from mmts.data.config import ItemFrom
 from mmts.errors import DataError, nearest
 
 Source = str | Path | pd.DataFrame
@@ -52,6 +53,11 @@ def stem_of(path: Path) -> str:
         if Path(name).suffix.lower() in suffixes:
             name = name[: -len(Path(name).suffix)]
     return name
+
+
+def item_of(path: Path, item_from: ItemFrom) -> str:
+    """Return the item that the rows of a file belong to, where its path tells."""
+    return path.absolute().parent.name if item_from == "folder_name" else stem_of(path)
 
 
 def is_parquet(path: Path) -> bool:

@@ -16,9 +16,9 @@ import pandas as pd
 
 from mmts.data.cells import CellReader, FlagReader, NumberReader
 from mmts.data.chunks import CellKind, Headers, iterate_chunks, read_names
-from mmts.data.config import ReadingConfig, StreamConfig
+from mmts.data.config import ItemFrom, ReadingConfig, StreamConfig
 from mmts.data.faults import Faults, RowBook
-from mmts.data.frames import Source, find_files, name_of, stem_of
+from mmts.data.frames import Source, find_files, item_of, name_of
 from mmts.data.names import NameReader
 from mmts.data.schema import ColumnSchema, StreamSchema
 from mmts.data.sinks import ColumnSink, MemorySinks, Sinks
@@ -112,10 +112,8 @@ def read_table(
     its zone skips, and rows that share item and time unless `stream.duplicates` names the repair.
     """
     where = name_of(source)
-    if isinstance(source, pd.DataFrame) and stream.item_from == "file_name":
-        raise DataError(f"{where}: has no file name that names an item. Set item for the stream.")
-    if stream.item_from == "file_name":
-        _require_unique_stems(source)
+    if stream.item_from != "column":
+        _require_unique_items(source, stream.item_from)
     headers = read_names(source, stream, (*_keys(stream), *(c.name for c in columns)))
     if isinstance(source, pd.DataFrame) and stream.time in source.index.names:
         raise DataError(f"{where}: {stream.time!r} is its index. Give frame.reset_index().")
@@ -127,7 +125,7 @@ def read_table(
         for name, reader in raw.readers.items():
             reader.add(chunk.columns[name], chunk.rows, raw.faults)
         if raw.by_file is not None and chunk.file is not None:
-            raw.by_file.add_constant(chunk.file, chunk.num_rows)
+            raw.by_file.add_constant(item_of(chunk.file, stream.item_from), chunk.num_rows)
     if not raw.book.num_rows and not raw.faults:
         below = "no row" if isinstance(source, pd.DataFrame) else "no row below the header"
         raise DataError(f"{where}: {below}. Give a file that holds data.")
@@ -148,14 +146,16 @@ def _require_known_ranges(
     )
 
 
-def _require_unique_stems(source: Source) -> None:
-    assert not isinstance(source, pd.DataFrame)
+def _require_unique_items(source: Source, item_from: ItemFrom) -> None:
+    if isinstance(source, pd.DataFrame):
+        raise DataError(f"{name_of(source)}: has no path that names its items. Give the files.")
     files: dict[str, str] = {}
     problems = []
     for file in find_files(source):
-        other = files.setdefault(stem_of(file), str(file))
+        item = item_of(file, item_from)
+        other = files.setdefault(item, str(file))
         if other != str(file):
-            problems.append(f"{other} and {file} are both item {stem_of(file)!r}. Rename one.")
+            problems.append(f"{other} and {file} are both item {item!r}. Rename one.")
     raise_all(DataError, problems)
 
 
@@ -198,7 +198,7 @@ class _RawTable:
         self._times: StampReader | None = None
         self._available: StampReader | None = None
         stamps: CellKind = "number" if stream.time_format in UNIX else "key"
-        if stream.item_from == "file_name":
+        if stream.item_from != "column":
             self.by_file = self._items = NameReader("", stream, self._open("items", np.int32))
         elif stream.item is not None:
             sink = self._open("items", np.int32)

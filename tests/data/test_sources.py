@@ -42,6 +42,17 @@ def test_the_files_of_a_folder_are_items_named_as_they_are(tmp_path: Path) -> No
     assert table.source == str(tmp_path / "sensors")
 
 
+def test_the_folders_of_files_are_items_where_the_config_says_so(tmp_path: Path) -> None:
+    write(tmp_path, "time,a\n2024-01-01,2\n", "west/air.csv")
+    write(tmp_path, "time,a\n2024-01-01,1\n", "east/air.csv")
+    table = read(tmp_path / "*" / "air.csv", item_from="folder_name")
+    assert table.items == ("east", "west")
+    np.testing.assert_array_equal(table.columns["a"], [1, 2])
+    write(tmp_path, "time,a\n2024-01-01,3\n", "east/more.csv")
+    with pytest.raises(DataError, match="are both item 'east'"):
+        read(tmp_path / "*" / "*.csv", item_from="folder_name")
+
+
 def test_the_files_of_a_pattern_follow_one_another(tmp_path: Path) -> None:
     write(tmp_path, "time,a\n2024-01-01,1\n", "load-1.csv")
     write(tmp_path, "time;a\n2024-01-02;2\n", "load-2.csv")
