@@ -197,7 +197,8 @@ def _flat_runs(dataset: Dataset, name: str, coverage: Coverage) -> Iterator[Find
             column.name,
             f"stays the same for {least} steps or more in {say_count(len(long), 'place')}; "
             f"longest {lengths[long].max():,} steps of "
-            f"{say_number(coverage, place, values[worst])} from {say_row(dataset, coverage, int(worst))}. "
+            f"{say_number(coverage, place, values[worst])} from "
+            f"{say_row(dataset, coverage, int(worst))}. "
             "If it was not measured there, leave the cells empty.",
         )
 
