@@ -126,3 +126,13 @@ def test_a_stream_alone_is_drawn_too(tmp_path: Path) -> None:
     figure = plot_coverage(load(tmp_path, frames, settings))
     assert list(bands(figure)) == ["load"]
     assert figure.legends[0].get_texts()[0].get_text() == "target"
+
+
+def test_a_monthly_target_is_one_line(tmp_path: Path) -> None:
+    months = pd.date_range("2000-01-01", periods=120, freq="MS")
+    values = np.random.default_rng(0).normal(size=120)
+    frames = {"sales": pd.DataFrame({"time": months, "sales": values})}
+    sales = {"path": "sales.csv", "time": "time", "target": ["sales"], "context_length": "12mo"}
+    settings = {"name": "months", "data": {"horizon": "3mo", "streams": {"sales": sales}}}
+    top = plot_coverage(load(tmp_path, frames, settings)).axes[0]
+    np.testing.assert_allclose(np.asarray(top.lines[0].get_ydata()), values, rtol=1e-5)

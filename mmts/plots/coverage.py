@@ -254,9 +254,10 @@ def _draw_target(axes: Axes, dataset: Dataset, coverage: Coverage, first: int, l
     names = [column.name for column in coverage.stream.schema.columns]
     values = coverage.values(names.index(name))
     known = np.isfinite(values)
-    num_bins = min(_NUM_BINS // 2, max(1, int((last - first) // dataset.schema.frequency)))
-    edges = first + np.arange(num_bins + 1) * ((last - first) / num_bins)
+    edges = _target_edges(dataset, first, last)
+    num_bins = len(edges) - 1
     place = np.searchsorted(edges, coverage.starts[known], side="right") - 1
+    place = place.clip(0, num_bins - 1)
     order = np.lexsort((values[known], place))
     place, ranked = place[order], values[known][order]
     counts = np.bincount(place, minlength=num_bins)
@@ -276,6 +277,18 @@ def _draw_target(axes: Axes, dataset: Dataset, coverage: Coverage, first: int, l
     draw_series(axes, times, mean, shown, linewidth=0.8)
     axes.set_ylabel(name)
     axes.margins(y=0.08)
+
+
+def _target_edges(dataset: Dataset, first: int, last: int) -> Array:
+    """Return where bins begin and the last one ends: steps of the target, or many of them."""
+    clock = dataset.schema.clock
+    begin = torch.tensor(dataset.split.begin)
+    before, after = (int(clock.elapsed(begin, moment)) for moment in (first, last - 1))
+    if after - before + 1 > _NUM_BINS:
+        return np.linspace(first, last, _NUM_BINS // 2 + 1)
+    # Months differ in length: equal bins would leave some of them without a row.
+    steps = torch.arange(before, after + 2)
+    return clock.advance(begin, steps).numpy().astype(np.float64)
 
 
 def _style_bands(axes: Axes, bands: list[_Band], height: float) -> None:
