@@ -226,6 +226,6 @@ def _log_setup(
             profile={
                 "rows": len(stream.values),
                 "columns": [column.name for column in stream.schema.columns],
-                "observed": float((~torch.isnan(stream.values)).float().mean()),
+                "observed": stream.observed_share(),
             },
         )

@@ -1,7 +1,8 @@
-"""`mmts check`: what would be trained, or what is wrong."""
+"""`mmts check`: what would be trained, what is unusual, or what is wrong."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -16,17 +17,37 @@ def check(
         list[str] | None,
         typer.Option("--set", help="Change one key: data.horizon=48h. May be repeated."),
     ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="PNG file to draw in what each stream holds, and when.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print everything as JSON, and nothing else.")
+    ] = False,
 ) -> None:
-    """Say what would be trained, or what is wrong."""
+    """Say what would be trained and what is unusual about the data, or what is wrong."""
     from mmts.checkpoint import build_model
     from mmts.config import load_config
-    from mmts.data.dataset import load_dataset
+    from mmts.data.dataset import load_dataset, stream_paths
+    from mmts.files import require_apart, require_folder, write_whole
     from mmts.summary import summarise
 
     experiment = load_config(config, overrides or ())
+    if plot is not None:
+        require_folder(plot)
+        require_apart([config, *stream_paths(experiment.data).values()], [plot])
     dataset = load_dataset(experiment.data)
     model = build_model(experiment, dataset.schema, dataset.scaling)
-    print(summarise(experiment, dataset, model))
+    summary = summarise(experiment, dataset, model)
+    if as_json:
+        print(json.dumps(summary.to_json(), indent=2, allow_nan=False))
+    else:
+        print(summary.to_text())
+    if plot is not None:
+        from mmts.plots import plot_coverage, to_png
+
+        write_whole(plot, to_png(plot_coverage(dataset)))
+        if not as_json:
+            print(f"\n{plot}: the streams drawn")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from . import config
 from .check import check
 from .evaluate import evaluate
 from .forecast import forecast
+from .init import init
 from .terminal import run_app
 from .train import train
 from .ui import ui
@@ -20,7 +21,7 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Train forecasting models on several CSV streams at once.",
 )
-for command in (train, forecast, evaluate, check, ui):
+for command in (init, train, forecast, evaluate, check, ui):
     app.command()(command)
 app.add_typer(config.app, name="config")
 

@@ -16,6 +16,7 @@ import pytest
 from mmts.checkpoint import CheckpointInfo, build_model, current_versions
 from mmts.config import load_config
 from mmts.data.dataset import Dataset, fingerprint, load_dataset
+from mmts.data.windows import count_origins
 from mmts.errors import DataError
 from mmts.evaluation import (
     ALL_TARGETS,
@@ -24,7 +25,6 @@ from mmts.evaluation import (
     Evaluation,
     evaluate,
     load_evaluation_data,
-    rolling,
 )
 from mmts.evaluation.report import Scores, TargetScores, WindowForecasts
 from mmts.evaluation.scoring import Scorer
@@ -291,13 +291,21 @@ class TestData:
 
 def test_origins_without_a_window_are_counted(dataset: Dataset) -> None:
     windows = dataset.windows("test")
-    assert rolling._count_origins(dataset, "test") == len(windows)
+    target = dataset.streams[dataset.schema.target_stream]
+    bounds = dataset.split.bounds("test")
+    counts = count_origins(target, dataset.schema, *bounds, len(windows))
+    assert counts == (len(windows), 0, 0)
     schema = dataset.schema
     early = dataset.split.begin + 10 * schema.frequency
     split = dataset.split.model_copy(update={"test": early, "validation": early - 1})
     moved = replace(dataset, split=split)
-    without = rolling._count_origins(moved, "test") - len(moved.windows("test"))
-    assert without == 2 * (schema.target.context_steps - 10)
+    num_windows = len(moved.windows("test"))
+    counts = count_origins(target, schema, *split.bounds("test"), num_windows)
+    assert counts.num_windows == num_windows
+    assert (counts.without_target, counts.without_context) == (
+        0,
+        2 * (schema.target.context_steps - 10),
+    )
 
 
 @pytest.fixture(scope="module")

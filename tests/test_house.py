@@ -15,13 +15,17 @@ from tests.conftest import ROOT
 # among which the same holds in the order given, or in any order that has no circle.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "config_base", "tokens", "files", "training.config", "tracking.config"),
-    ("config_yaml", "config_errors", "losses", "metrics"),
+    ("config_yaml", "config_errors", "losses", "metrics", "inspection"),
     (
         "data.text_config", "data.text_embedding", "data.text", "data.config", "data.digests",
         "data.array_files", "data.cache", "data.clock", "data.times", "data.schema", "data.table",
-        "data.frames", "data.reading", "data.calendar_features", "data.availability",
-        "data.detection", "data.layout", "data.splits", "data.scaling", "data.row_search",
-        "data.streams", "data.windows", "data.batch", "data.dataset",
+        "data.frames", "data.faults", "data.sinks", "data.opening", "data.dialect", "data.blocks",
+        "data.chunks", "data.cells", "data.names", "data.formats", "data.stamps", "data.zones",
+        "data.sorting", "data.reading", "data.spoken", "data.table_cache",
+        "data.calendar_features", "data.availability", "data.detection", "data.layout",
+        "data.splits", "data.scaling", "data.row_search", "data.streams", "data.coverage",
+        "data.finding", "data.leaks", "data.dataset_cache", "data.windows", "data.batch",
+        "data.dataset", "data.facts", "data.column_findings", "data.findings",
     ),
     ("layers",),
     ("encoders", "interactions.base", "interactions.alignment", "interactions.decay"),

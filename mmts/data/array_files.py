@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import mmap
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 Array = npt.NDArray[Any]
 
@@ -110,6 +114,27 @@ def map_array(path: Path, description: dict[str, Any]) -> np.memmap[Any, Any]:
     if [array.dtype.str, list(array.shape)] != [description["dtype"], description["shape"]]:
         raise ValueError(f"{path.name} holds another array than described")
     return array
+
+
+def as_tensor(array: Array) -> Tensor:
+    """Return a tensor over the same memory, which may be mapped and for reading only.
+
+    torch knows no tensor that cannot be written to, and warns; nothing here writes to one.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def release(array: Array) -> None:
+    """Let the system drop the pages of a mapped array that were looked at; others stay as they are.
+
+    Pages come back from the file when they are needed. Without this a process that has gone
+    through a file once seems to hold all of it.
+    """
+    pages = getattr(array, "_mmap", None)
+    if pages is not None and hasattr(mmap, "MADV_DONTNEED"):
+        pages.madvise(mmap.MADV_DONTNEED)
 
 
 def _header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:

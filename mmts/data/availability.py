@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
+from mmts.data.array_files import as_tensor
 from mmts.data.clock import Clock
 from mmts.data.schema import StreamSchema
 from mmts.data.table import Table
@@ -27,7 +27,7 @@ def starts_of(times: Times, clock: Clock | None, stamp: str, shift: int) -> Time
     if not clock.is_calendar:
         return times - clock.every if stamp == "end" else times
     inside = times - 1 if stamp == "end" and shift == 0 else times
-    starts = clock.floor(torch.from_numpy(np.ascontiguousarray(inside)))
+    starts = clock.floor(as_tensor(inside))
     if stamp == "end" and clock.every > 1:
         # A quarter that is stamped at its end began two months before the last of its own.
         ends = clock.model_copy(update={"every": 1}).advance(starts, 1)
@@ -45,7 +45,7 @@ def row_ends(starts: Times, clock: Clock | None) -> Times:
     """Return when each period, or day, is over, (row,); an event is over at once."""
     if clock is None:
         return starts
-    return clock.advance(torch.from_numpy(np.ascontiguousarray(starts)), 1).numpy()
+    return clock.advance(as_tensor(starts), 1).numpy()
 
 
 def row_availability(table: Table, schema: StreamSchema) -> Times:

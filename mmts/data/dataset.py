@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from mmts.data.batch import WindowGatherer
+from mmts.data.cache import ArrayCache, EntryCache
 from mmts.data.calendar_features import build_calendar, check_holidays
 from mmts.data.config import DataConfig
+from mmts.data.dataset_cache import (
+    StreamStore,
+    describe_ingredients,
+    restore_scaling,
+    restore_schema,
+    restore_split,
+    restore_streams,
+)
 from mmts.data.detection import (
     FoundClock,
     describe_row,
@@ -22,14 +31,17 @@ from mmts.data.detection import (
 )
 from mmts.data.frames import Source
 from mmts.data.layout import build_schema, fit_event_counts
-from mmts.data.reading import choose_columns, read_table, require_trained_columns
+from mmts.data.leaks import find_leaks
+from mmts.data.reading import choose_columns, require_trained_columns
 from mmts.data.scaling import StreamScaling, calendar_scaling, fit_scaling
 from mmts.data.schema import DataSchema, StreamSchema
-from mmts.data.splits import Split, resolve_split
-from mmts.data.streams import NEVER, Stream, build_stream, empty_stream
+from mmts.data.splits import SPLITS, Split, resolve_split
+from mmts.data.spoken import Spoken
+from mmts.data.streams import NEVER, Stream, build_stream, empty_stream, in_memory
 from mmts.data.table import Table
-from mmts.data.windows import list_origins
-from mmts.errors import DataError, raise_all
+from mmts.data.table_cache import choose_cache, digest_source, load_table
+from mmts.data.windows import Windows, list_origins
+from mmts.errors import CacheError, DataError, raise_all
 
 ONE_SERIES = "series"
 """The `item_id` of a target stream that has no item column."""
@@ -51,16 +63,22 @@ class Dataset:
     split: Split
     notes: tuple[str, ...]
 
-    def windows(self, split: str) -> WindowGatherer:
-        """Return the windows of `train`, `validation` or `test`.
+    @cached_property
+    def origins(self) -> dict[str, Windows]:
+        """The windows of each split.
 
         What a model is trained and chosen on was known when the next split begins.
         """
-        target = self.streams[self.schema.target_stream]
-        begin, end = self.split.bounds(split)
-        known_at = None if split == "test" else end
-        windows = list_origins(target, self.schema, begin, end, known_at)
-        return WindowGatherer(self.schema, self.streams, windows)
+        target, found = self.streams[self.schema.target_stream], {}
+        for name in SPLITS:
+            begin, end = self.split.bounds(name)
+            known_at = None if name == "test" else end
+            found[name] = list_origins(target, self.schema, begin, end, known_at)
+        return found
+
+    def windows(self, split: str) -> WindowGatherer:
+        """Return the windows of `train`, `validation` or `test`."""
+        return WindowGatherer(self.schema, self.streams, self.origins[split])
 
 
 def stream_paths(config: DataConfig) -> dict[str, Path]:
@@ -75,18 +93,62 @@ def stream_paths(config: DataConfig) -> dict[str, Path]:
 def load_dataset(config: DataConfig) -> Dataset:
     """Read all files, settle the clocks, cut, and fit the scalers on the train split.
 
+    Large files are parsed into memory maps that the next start finds again; see `data.cache`.
     Raises DataError with every fault of every file, and when a split is left without a window.
     """
+    sources = stream_paths(config)
+    cache = choose_cache(config, sources)
+    if cache is not None:
+        try:
+            return _load_through(cache, config, sources)
+        except CacheError as error:
+            logger.warning("going on without a cache: %s", error)
+    return _prepare(config, sources, None)
+
+
+def _load_through(cache: EntryCache, config: DataConfig, sources: Mapping[str, Path]) -> Dataset:
+    """Load what is in the cache, or put it there; what was said then is said again."""
+    ingredients = describe_ingredients(config, sources, cache)
+    entry = cache.load(ingredients)
+    if entry is not None:
+        logger.info("streams mapped from %s, laid out before", cache.folder)
+        Spoken(entry.description["spoken"]).repeat()
+    else:
+        with cache.write(ingredients) as writer, Spoken() as spoken:
+            store = StreamStore(writer)
+            dataset = _prepare(config, sources, cache, store)
+            words = {"items": dataset.items, "notes": dataset.notes, "spoken": spoken.messages}
+            entry = store.finish(
+                dataset.schema, dataset.scaling, dataset.streams, dataset.split, words
+            )
+    schema = restore_schema(entry)
+    return Dataset(
+        schema=schema,
+        scaling=restore_scaling(entry),
+        streams=restore_streams(entry, schema),
+        items=tuple(entry.description["items"]),
+        split=restore_split(entry),
+        notes=tuple(entry.description["notes"]),
+    )
+
+
+def _prepare(
+    config: DataConfig,
+    sources: Mapping[str, Path],
+    cache: EntryCache | None,
+    store: StreamStore | None = None,
+) -> Dataset:
+    """Read, settle, cut, fit and lay out; store: where to lay out, by default in memory."""
     columns, tables = {}, {}
     for name, stream in config.streams.items():
         if stream.holidays is not None:
             check_holidays(stream.holidays, f"data.streams.{name}.holidays")
     problems = []
-    for name, path in stream_paths(config).items():
+    for name, path in sources.items():
         stream = config.streams[name]
         try:
             columns[name] = choose_columns(path, stream)
-            tables[name] = _without_items(read_table(path, stream, columns[name]), config)
+            tables[name] = _without_items(load_table(path, stream, columns[name], cache), config)
         except DataError as error:
             problems.append(str(error))
     raise_all(DataError, problems)
@@ -100,18 +162,36 @@ def load_dataset(config: DataConfig) -> Dataset:
     # Nothing may be learned from items that have no target.
     tables = {name: table.select(items) for name, table in tables.items()}
     schema = fit_event_counts(schema, tables, split.validation)
+    embeddings = _choose_embeddings(config)
     scaling = {
         name: calendar_scaling(stream)
         if stream.calendar is not None
-        else fit_scaling(tables[name], stream, config.streams[name].text_features, split.validation)
+        else fit_scaling(
+            tables[name],
+            stream,
+            config.streams[name].text_features,
+            split.validation,
+            embeddings,
+        )
         for name, stream in schema.streams.items()
     }
-    streams = _build_streams(schema, scaling, tables, items)
+    streams = _build_streams(schema, scaling, tables, items, embeddings, store)
+    notes += tuple(map(str, find_leaks(schema, streams, scaling)))
     for note in notes:
         logger.warning("%s", note)
     dataset = Dataset(schema, scaling, streams, items, split, notes)
     raise_all(DataError, _faults_of_split(dataset))
     return dataset
+
+
+def _choose_embeddings(config: DataConfig) -> ArrayCache | None:
+    """Return where embeddings of texts are kept: they are slow to make, however few there are."""
+    pretrained = any(
+        stream.text and stream.text_features.kind != "tfidf" for stream in config.streams.values()
+    )
+    if not pretrained or config.cache == "never":
+        return None
+    return ArrayCache(Path(config.cache_folder).expanduser() / "embeddings")
 
 
 def load_streams(
@@ -128,11 +208,13 @@ def load_streams(
     not exclude.
     Raises DataError for any fault in a source, and when the target stream is left out.
     """
+    cache = choose_cache(config, sources)
     tables, problems = {}, []
     for name, source in sources.items():
+        stream = config.streams[name]
         try:
-            require_trained_columns(source, schema.streams[name])
-            table = read_table(source, config.streams[name], schema.streams[name].columns)
+            require_trained_columns(source, schema.streams[name], stream)
+            table = load_table(source, stream, schema.streams[name].columns, cache)
             table = _without_items(table, config)
             tables[name] = table
             problems += _faults_of_clock(table, name, schema)
@@ -147,7 +229,7 @@ def load_streams(
     items = _list_items(tables[schema.target_stream])
     for note in _describe_absences(tables, items):
         logger.warning("%s", note)
-    return _build_streams(schema, scaling, tables, items), items
+    return _build_streams(schema, scaling, tables, items, _choose_embeddings(config)), items
 
 
 def _build_streams(
@@ -155,10 +237,19 @@ def _build_streams(
     scaling: dict[str, StreamScaling],
     tables: dict[str, Table],
     items: tuple[str, ...],
+    embeddings: ArrayCache | None,
+    store: StreamStore | None = None,
 ) -> dict[str, Stream]:
     """Lay out all streams, in the order of the schema."""
     read = {
-        name: build_stream(table, schema.streams[name], scaling[name], items)
+        name: build_stream(
+            table,
+            schema.streams[name],
+            scaling[name],
+            items,
+            in_memory if store is None else store.allocator(name),
+            embeddings,
+        )
         for name, table in tables.items()
     }
     target = read[schema.target_stream]
@@ -185,9 +276,8 @@ def _calendar_stream(
     starts, lengths = target.first_time[present], (target.end - target.begin)[present]
     first = starts.min()
     known = int((schema.clock.advance(starts, lengths) + schema.target.delay).max())
-    stated = target.available[target.available < NEVER]
-    if len(stated):
-        known = max(known, int(stated.max()))
+    if target.states_availability:
+        known = max(known, int(target.available[target.available < NEVER].max()))
     # Two periods more than needed: origins, and items, may stand between the places of this grid.
     steps = torch.arange(int(schema.clock.elapsed(first, known)) + schema.horizon + 3)
     edges = schema.clock.advance(first, steps).numpy()
@@ -203,12 +293,10 @@ def _calendar_stream(
 
 
 def fingerprint(config: DataConfig) -> dict[str, str]:
-    """Return the SHA-256 of every file."""
-    found = {}
-    for name, path in stream_paths(config).items():
-        with path.open("rb") as file:
-            found[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+    """Return the SHA-256 of what each stream was read from."""
+    sources = stream_paths(config)
+    cache = choose_cache(config, sources)
+    return {name: digest_source(path, cache) for name, path in sources.items()}
 
 
 def _list_items(target: Table) -> tuple[str, ...]:

@@ -8,9 +8,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import torch
 
 from mmts.config_base import Months, microseconds
+from mmts.data.array_files import as_tensor
 from mmts.data.availability import starts_of
 from mmts.data.clock import DAY, Clock
 from mmts.data.config import StreamConfig
@@ -172,14 +172,14 @@ def _grid_places(
     """Yield rows, their places on the item's grid, and whether they stand exactly there."""
     assert table.times is not None and found.clock is not None
     for _, rows in table.iterate_items():
-        starts = torch.from_numpy(starts_of(table.times[rows], *found))
+        starts = as_tensor(starts_of(table.times[rows], *found))
         places = found.clock.elapsed(starts[0], starts)
         yield rows, places.numpy(), (found.clock.advance(starts[0], places) == starts).numpy()
 
 
 def _places(table: Table, rows: slice, found: FoundClock) -> Places:
     assert table.times is not None and found.clock is not None
-    starts = torch.from_numpy(np.ascontiguousarray(starts_of(table.times[rows], *found)))
+    starts = as_tensor(starts_of(table.times[rows], *found))
     return found.clock.elapsed(starts[0], starts).numpy()
 
 

@@ -1,17 +1,20 @@
-"""Reading one file into a raw frame, before anything is known about its columns."""
+"""Where the rows of a stream lie: a data frame, a file, a folder of files, or a pattern."""
 
 from __future__ import annotations
 
-import lzma
-import zipfile
 from pathlib import Path
 
 import pandas as pd
 
-from mmts.errors import DataError, nearest, raise_all
+from mmts.errors import DataError, nearest
 
 Source = str | Path | pd.DataFrame
 """Where a stream's rows come from."""
+
+PARQUET = (".parquet", ".pq")
+COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
+_TEXT = (".csv", ".tsv", ".txt")
+_MARKS = "*?["
 
 
 def name_of(source: Source) -> str:
@@ -19,62 +22,70 @@ def name_of(source: Source) -> str:
     return "data frame" if isinstance(source, pd.DataFrame) else str(source)
 
 
-def read_frame(
-    source: Source, num_rows: int | None = None, text_columns: list[str] | None = None
-) -> pd.DataFrame:
-    """Read a CSV file as it stands, or return a data frame as it is.
+def find_files(source: str | Path) -> tuple[Path, ...]:
+    """Return the files of a stream, sorted by name: one, those of a folder, or of a pattern.
 
-    num_rows: rows to read, by default all. text_columns: columns to keep as they are written.
-    Raises DataError when there is no such file, or when it is no table.
+    Raises DataError, with what lies there, when there are none.
     """
-    if isinstance(source, pd.DataFrame):
-        return source
     path = Path(source)
-    if not path.is_file():
-        folder = path.parent
-        siblings = [p.name for p in folder.iterdir()] if folder.is_dir() else []
-        raise DataError(f"{path}: no such file{nearest(path.name, siblings)}")
+    if path.is_file():
+        return (path,)
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if _is_table(file))
+        if not files:
+            raise DataError(f"{source}: the folder holds no CSV or Parquet file{_contents(path)}.")
+        return tuple(files)
+    if any(mark in str(path) for mark in _MARKS):
+        files = sorted(file for file in _glob(path) if file.is_file())
+        if not files:
+            raise DataError(f"{source}: no file fits the pattern{_contents(_firm_part(path))}.")
+        return tuple(files)
+    folder = path.parent
+    siblings = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+    raise DataError(f"{path}: no such file{nearest(path.name, siblings)}")
+
+
+def stem_of(path: Path) -> str:
+    """Return the name of a file without its suffixes: `a` of a.csv, a.csv.gz or a.parquet."""
+    name = path.name
+    for suffixes in (COMPRESSED, (*_TEXT, *PARQUET)):
+        if Path(name).suffix.lower() in suffixes:
+            name = name[: -len(Path(name).suffix)]
+    return name
+
+
+def is_parquet(path: Path) -> bool:
+    """Tell whether a file is a Parquet file, by its name."""
+    return path.suffix.lower() in PARQUET
+
+
+def _is_table(path: Path) -> bool:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in COMPRESSED:
+        suffixes.pop()
+    known = bool(suffixes) and suffixes[-1] in (*_TEXT, *PARQUET)
+    return known and path.is_file() and not path.name.startswith(".")
+
+
+def _firm_part(path: Path) -> Path:
+    """Return the folders of a pattern that hold no mark."""
+    parts = path.parts
+    firm = next(n for n, part in enumerate(parts) if any(mark in part for mark in _MARKS))
+    return Path(*parts[:firm]) if firm else Path()
+
+
+def _glob(path: Path) -> list[Path]:
+    firm = _firm_part(path)
     try:
-        frame = pd.read_csv(
-            path,
-            nrows=num_rows,
-            dtype=dict.fromkeys(text_columns or [], str),
-            keep_default_na=False,
-            na_values=[""],
-            encoding="utf-8-sig",
-            low_memory=False,
-        )
-    except pd.errors.EmptyDataError:
-        raise DataError(f"{path}: the file is empty. Give a CSV file with a header.") from None
-    except pd.errors.ParserError as error:
-        reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
-        raise DataError(f"{path}: not a well-formed CSV table: {reason}.") from None
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: byte {error.start} is not UTF-8. Save the file as UTF-8."
-        ) from None
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, lzma.LZMAError) as error:
-        raise DataError(f"{path}: cannot be read: {error}.") from None
-    if not isinstance(frame.index, pd.RangeIndex):
-        # pandas takes surplus cells at the front for an index, which shifts all columns.
-        raise DataError(
-            f"{path}: not a well-formed CSV table: rows have more cells than the header has names."
-        )
-    _require_unique_names(path)
-    return frame
+        return list(firm.glob(str(Path(*path.parts[len(firm.parts) :]))))
+    except ValueError as error:
+        raise DataError(f"{path}: not a pattern of file names: {error}.") from None
 
 
-def _require_unique_names(path: Path) -> None:
-    # pandas renames a repeated name in silence.
-    header = pd.read_csv(
-        path, header=None, nrows=1, dtype=str, keep_default_na=False, encoding="utf-8-sig"
-    )
-    names = header.iloc[0].tolist()
-    raise_all(
-        DataError,
-        (
-            f"{path}: {names.count(name)} columns are named {name!r}. Give each its own name."
-            for name in dict.fromkeys(names)
-            if names.count(name) > 1
-        ),
-    )
+def _contents(folder: Path) -> str:
+    if not folder.is_dir():
+        return f"; there is no folder {folder}"
+    names = sorted(path.name for path in folder.iterdir())
+    if not names:
+        return f"; {folder} is empty"
+    return f"; {folder} holds {', '.join(names[:12])}{', ...' if len(names) > 12 else ''}"

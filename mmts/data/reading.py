@@ -1,28 +1,32 @@
-"""Reading one CSV file, or one data frame, into checked columns.
+"""Reading the files of one stream, or one data frame, into checked columns.
 
 This is a door: whatever is wrong with a file is said here, with row, column, value and remedy,
 and everything behind it trusts what it gets. Rows are counted as an editor does, the header
-being row 1.
+being row 1; those of data frames and Parquet files, which have no header line, from 1.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mmts.data.config import StreamConfig
-from mmts.data.frames import Source, name_of, read_frame
+from mmts.data.cells import CellReader, FlagReader, NumberReader
+from mmts.data.chunks import CellKind, Headers, iterate_chunks, read_names
+from mmts.data.config import ReadingConfig, StreamConfig
+from mmts.data.faults import Faults, RowBook
+from mmts.data.frames import Source, find_files, name_of, stem_of
+from mmts.data.names import NameReader
 from mmts.data.schema import ColumnSchema, StreamSchema
+from mmts.data.sinks import ColumnSink, MemorySinks, Sinks
+from mmts.data.sorting import Order, find_order
+from mmts.data.stamps import DAY, UNIX, StampReader
 from mmts.data.table import Table, Words
-from mmts.data.times import format_times
+from mmts.data.zones import localize, localize_latest
 from mmts.errors import DataError, nearest, raise_all
-
-_HAS_OFFSET = r"\d:?\d{2}(?:\.\d+)?\s*(?:Z|[+-]\d{2}(?::?\d{2})?)$"
-_FLAGS = {"true": "1", "false": "0"}
 
 logger = logging.getLogger(__name__)
 
@@ -30,316 +34,298 @@ logger = logging.getLogger(__name__)
 def choose_columns(source: Source, stream: StreamConfig) -> tuple[ColumnSchema, ...]:
     """Return the columns that a stream holds, with role and type, in a fixed order.
 
-    Without any role in the config these are all columns of the file, as past.
+    Without any role in the config these are all columns of the file, as past; of several files
+    those of the first.
     """
-    roles = dict(stream.roles())
+    roles = {name.strip(): role for name, role in stream.roles()}
+    keys = _keys(stream)
     if not roles and not stream.text:
-        header = list(read_frame(source, num_rows=0).columns)
-        if any(str(name).startswith("Unnamed: ") for name in header):
-            # As pandas calls a column without a name, such as the index that its to_csv writes.
+        header = next(iter(read_names(source, stream, keys).values()))
+        if any(not name or name.startswith("Unnamed: ") for name in header):
+            # The second is what pandas makes of a column without a name.
             raise DataError(
                 f"{name_of(source)}: a column has no name. Name it, take it out, or list the "
                 "columns to read under 'past'."
             )
-        roles = {c: "past" for c in header if c not in stream.keys}
-    typed = (*stream.category, *stream.flag, *stream.text)
-    roles |= {column: "past" for column in typed if column not in roles}
+        roles = {c: "past" for c in header if c not in keys}
+    for column in (*stream.category, *stream.flag, *stream.text):
+        roles.setdefault(column.strip(), "past")
     if not roles:
         raise DataError(f"{name_of(source)}: no column besides time and item. Add one with values.")
+    types = {
+        name.strip(): stream.type_of(name)
+        for name in (*stream.category, *stream.flag, *stream.text)
+    }
+    buckets = {name.strip(): count for name, count in stream.hash_buckets.items()}
     return tuple(
         ColumnSchema(
             name=name,
             role=role,
-            type=stream.type_of(name),
-            width=stream.text_features.dim if name in stream.text else 1,
-            buckets=stream.hash_buckets.get(name),
+            type=types.get(name, "number"),
+            width=stream.text_features.dim if types.get(name) == "text" else 1,
+            buckets=buckets.get(name),
         )
         for name, role in roles.items()
     )
 
 
-def read_table(source: Source, stream: StreamConfig, columns: tuple[ColumnSchema, ...]) -> Table:
+def require_trained_columns(
+    source: Source, schema: StreamSchema, reading: ReadingConfig | None = None
+) -> None:
+    """Raise DataError, with the difference, when columns that a model was trained on are missing.
+
+    reading: how the files are written, where it is not the usual CSV.
+    Columns that it was not trained on are no fault; they are named where one of them may be a
+    missing one under another name.
+    """
+    keys = [c.strip() for c in (schema.time, schema.item, schema.available_at) if c is not None]
+    trained = keys + [column.name for column in schema.columns]
+    problems = []
+    for where, present in read_names(source, reading or ReadingConfig(), trained).items():
+        missing = [name for name in trained if name not in present]
+        if not missing:
+            continue
+        lines = [f"{where}: columns differ from those trained on:"]
+        lines += [f"  - {name}  (missing)" for name in missing]
+        for name in present:
+            hint = nearest(name, missing, "") if name not in trained else ""
+            if hint:
+                lines.append(f"  + {name}  (unknown{hint})")
+        lines.append("  Rename the columns of the file, or give one that has those of training.")
+        problems.append("\n".join(lines))
+    raise_all(DataError, problems)
+
+
+def read_table(
+    source: Source,
+    stream: StreamConfig,
+    columns: tuple[ColumnSchema, ...],
+    sinks: Sinks | None = None,
+    chunk_size: int | None = None,
+) -> Table:
     """Read the named columns of one stream.
 
-    Raises DataError, with every fault found in this file, for: no such file, no table, a missing
-    column, a cell that is not a number or not a time, an infinite value, an empty time or item,
-    and rows that share item and time unless `stream.duplicates` names the repair.
+    sinks: where columns go as they are read; by default memory. chunk_size: in bytes of a CSV
+    file, or in rows; it changes nothing but memory and speed.
+    Raises DataError, with every fault found, for: no such file, no table, a missing column, a
+    cell that is not a number or not a time, an infinite value, an empty time or item, a time that
+    its zone skips, and rows that share item and time unless `stream.duplicates` names the repair.
     """
-    frame = read_frame(source, text_columns=_text_columns(stream, columns))
     where = name_of(source)
-    _require_columns(frame, stream, columns, where)
-    if frame.empty:
-        raise DataError(f"{where}: no row below the header. Give a file that holds data.")
+    if isinstance(source, pd.DataFrame) and stream.item_from == "file_name":
+        raise DataError(f"{where}: has no file name that names an item. Set item for the stream.")
+    if stream.item_from == "file_name":
+        _require_unique_stems(source)
+    headers = read_names(source, stream, (*_keys(stream), *(c.name for c in columns)))
+    _require_columns(headers, (*_keys(stream), *(column.name for column in columns)))
+    raw = _RawTable(stream, columns, sinks or MemorySinks())
+    for chunk in iterate_chunks(source, raw.kinds, stream, chunk_size):
+        raw.book.add(chunk.rows, chunk.num_rows)
+        for name, reader in raw.readers.items():
+            reader.add(chunk.columns[name], chunk.rows, raw.faults)
+        if raw.by_file is not None and chunk.file is not None:
+            raw.by_file.add_constant(chunk.file, chunk.num_rows)
+    if not raw.book.num_rows and not raw.faults:
+        below = "no row" if isinstance(source, pd.DataFrame) else "no row below the header"
+        raise DataError(f"{where}: {below}. Give a file that holds data.")
+    return raw.finish(where)
 
-    problems: list[str] = []
-    items = times = None
-    has_time_zone = False
-    if stream.item is not None:
-        items, found = _read_items(frame[stream.item], where)
-        problems += found
-    if stream.time is not None:
-        times, has_time_zone, found = _read_times(frame[stream.time], where)
-        problems += found
-    values: dict[str, npt.NDArray[Any]] = {}
-    words: dict[str, tuple[str, ...]] = {}
-    for column in columns:
-        if column.type in ("number", "flag"):
-            values[column.name], found = _read_numbers(frame[column.name], stream, where)
-            problems += found
-        else:
-            names = _read_names(frame[column.name], stream)
-            values[column.name], words[column.name] = _to_codes(names)
+
+def _require_unique_stems(source: Source) -> None:
+    assert not isinstance(source, pd.DataFrame)
+    files: dict[str, str] = {}
+    problems = []
+    for file in find_files(source):
+        other = files.setdefault(stem_of(file), str(file))
+        if other != str(file):
+            problems.append(f"{other} and {file} are both item {stem_of(file)!r}. Rename one.")
     raise_all(DataError, problems)
-    codes, names = (None, None) if items is None else _to_codes(items)
-    keys = _Keys(codes, times, names)
-    keys, values = _sort_and_deduplicate(keys, values, stream, where)
-    begin, end = keys.bounds(len(next(iter(values.values()))))
-    return Table(
-        source=where,
-        items=names,
-        begin=begin,
-        end=end,
-        times=keys.times,
-        columns={
-            name: Words(column, words[name]) if name in words else column
-            for name, column in values.items()
-        },
-        has_time_zone=has_time_zone,
-    )
 
 
-class _Keys(NamedTuple):
-    """Whose each row is and when: items (row,) int32 places in names, times (row,) int64."""
-
-    items: npt.NDArray[np.int32] | None
-    times: npt.NDArray[np.int64] | None
-    names: tuple[str, ...] | None
-
-    def take(self, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> _Keys:
-        """Return the keys of some rows."""
-        return _Keys(
-            None if self.items is None else self.items[rows],
-            None if self.times is None else self.times[rows],
-            self.names,
-        )
-
-    def bounds(self, num_rows: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return where the sorted rows of each item begin and end."""
-        if self.items is None or self.names is None:
-            return np.array([0]), np.array([num_rows])
-        places = np.arange(len(self.names), dtype=self.items.dtype)
-        begin = np.searchsorted(self.items, places)
-        end = np.searchsorted(self.items, places, side="right")
-        return begin.astype(np.int64), end.astype(np.int64)
-
-    def describe(self, row: int, stream: StreamConfig) -> str:
-        """Name the item and time of a row."""
-        cells = []
-        if self.items is not None and self.names is not None:
-            cells.append(f"{stream.item} {self.names[self.items[row]]}")
-        if self.times is not None:
-            cells.append(f"{stream.time} {format_times(self.times[row : row + 1], False)[0]}")
-        return ", ".join(cells)
+def _keys(stream: StreamConfig) -> tuple[str, ...]:
+    return tuple(column.strip() for column in stream.keys)
 
 
-def _to_codes(names: npt.NDArray[np.object_]) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:
-    codes, words = pd.factorize(names, sort=True)
-    return codes.astype(np.int32), tuple(str(word) for word in words)
-
-
-def _text_columns(stream: StreamConfig, columns: tuple[ColumnSchema, ...]) -> list[str]:
-    names = [column.name for column in columns if column.type in ("category", "text")]
-    return names + [column for column in (stream.time, stream.item) if column is not None]
-
-
-def _require_columns(
-    frame: pd.DataFrame, stream: StreamConfig, columns: tuple[ColumnSchema, ...], where: str
-) -> None:
-    wanted = [column for column in (stream.time, stream.item) if column is not None]
-    wanted += [column.name for column in columns]
-    present = [str(column) for column in frame.columns]
+def _require_columns(headers: Headers, wanted: tuple[str, ...]) -> None:
     raise_all(
         DataError,
         (
             f"{where}: no column {name!r}{nearest(name, present, _listing(present))}"
+            for where, present in headers.items()
             for name in wanted
             if name not in present
         ),
     )
 
 
-def require_trained_columns(source: Source, schema: StreamSchema) -> None:
-    """Raise DataError, with the difference, when columns that a model was trained on are missing.
-
-    Columns that it was not trained on are no fault; they are named where one of them may be a
-    missing one under another name.
-    """
-    present = [str(column) for column in read_frame(source, num_rows=0).columns]
-    keys = [column for column in (schema.time, schema.item) if column is not None]
-    trained = keys + [column.name for column in schema.columns]
-    missing = [name for name in trained if name not in present]
-    if not missing:
-        return
-    unknown = [name for name in present if name not in trained]
-    lines = [f"{name_of(source)}: columns differ from those trained on:"]
-    lines += [f"  - {name}  (missing)" for name in missing]
-    for name in unknown:
-        hint = nearest(name, missing, "")
-        if hint:
-            lines.append(f"  + {name}  (unknown{hint})")
-    lines.append("  Rename the columns of the file, or give one that has those of training.")
-    raise DataError("\n".join(lines))
-
-
-def _listing(names: list[str]) -> str:
+def _listing(names: tuple[str, ...]) -> str:
     return f"; the file has {', '.join(names[:12])}{', ...' if len(names) > 12 else ''}."
 
 
-def _first(faulty: npt.NDArray[np.bool_]) -> tuple[int, str]:
-    """Return the first faulty row, and how many more there are in words."""
-    count = int(faulty.sum())
-    more = f" (and {count - 1} more rows)" if count > 1 else ""
-    return int(faulty.argmax()), more
+class _RawTable:
+    """The columns of a stream as they are read, in the order of the files."""
 
+    def __init__(
+        self, stream: StreamConfig, columns: tuple[ColumnSchema, ...], sinks: Sinks
+    ) -> None:
+        self.faults = Faults()
+        self.book = RowBook()
+        self.readers: dict[str, CellReader] = {}
+        self.kinds: dict[str, CellKind] = {}
+        self.by_file: NameReader | None = None
+        self._stream = stream
+        self._columns = columns
+        self._sinks = sinks
+        self._growing: dict[str, ColumnSink] = {}
+        self._items: NameReader | None = None
+        self._times: StampReader | None = None
+        self._available: StampReader | None = None
+        stamps: CellKind = "number" if stream.time_format in UNIX else "key"
+        if stream.item_from == "file_name":
+            self.by_file = self._items = NameReader("", stream, self._open("items", np.int32))
+        elif stream.item is not None:
+            sink = self._open("items", np.int32)
+            self._items = NameReader(stream.item, stream, sink, is_item=True)
+            self._add(stream.item, "key", self._items)
+        if stream.time is not None:
+            self._times = StampReader(stream.time, stream, self._open("times", np.int64))
+            self._add(stream.time, stamps, self._times)
+        if stream.available_at is not None:
+            sink = self._open("available", np.int64)
+            self._available = StampReader(stream.available_at, stream, sink, to_end=True)
+            self._add(stream.available_at, stamps, self._available)
+        for column in columns:
+            self._add(column.name, *self._reader_of(column))
 
-def _read_items(column: pd.Series, where: str) -> tuple[npt.NDArray[np.object_], list[str]]:
-    empty = column.isna().to_numpy()
-    problems = []
-    if empty.any():
-        row, more = _first(empty)
-        problems.append(
-            f"{where}, row {row + 2}, column {column.name!r}: the item is empty{more}. "
-            "Fill it in, or take out the row."
+    def finish(self, where: str) -> Table:
+        """Return the sorted table, when all chunks are read; raise what was found."""
+        stream, faults = self._stream, self.faults
+        for reader in (self._times, self._available):
+            if reader is not None:
+                reader.finish(faults)
+        faults.raise_all()
+        self._log_outside(where)
+        items = names = None
+        if self._items is not None:
+            items, names = self._sorted_codes("items", self._items)
+        times = None if self._times is None else self._growing["times"].finish()
+        has_time_zone = self._times is not None and bool(self._times.has_offset)
+        if times is not None and not has_time_zone and stream.time_zone is not None:
+            times, has_time_zone = self._localized(times, items), True
+        available = self._finish_available(has_time_zone, where)
+        faults.raise_all()
+        order = find_order(items, times, names, stream, self.book, where, has_time_zone)
+        items = None if items is None else self._ordered("items", items, order, "first")
+        begin, end = _bounds(items, names, self._num_rows(order))
+        times = None if times is None else self._ordered("times", times, order, "first")
+        if available is not None:
+            how = "latest" if order.how == "mean" else order.how
+            available = self._ordered("available", available, order, how)
+        return Table(
+            source=where,
+            items=names,
+            begin=begin,
+            end=end,
+            times=times,
+            columns={column.name: self._finish_column(column, order) for column in self._columns},
+            has_time_zone=has_time_zone,
+            available=available,
         )
-    return column.astype(str).to_numpy(dtype=object), problems
 
+    def _open(self, name: str, dtype: npt.DTypeLike) -> ColumnSink:
+        self._growing[name] = self._sinks.open(name, dtype)
+        return self._growing[name]
 
-def _read_times(column: pd.Series, where: str) -> tuple[npt.NDArray[np.int64], bool, list[str]]:
-    if pd.api.types.is_numeric_dtype(column):
-        raise DataError(
-            f"{where}, column {column.name!r}: holds numbers, not times. "
-            "Write times as 2013-10-01 14:00 (ISO 8601)."
-        )
-    if pd.api.types.is_datetime64_any_dtype(column):
-        has_time_zone = getattr(column.dt, "tz", None) is not None
-        parsed = column.dt.tz_convert("UTC").dt.tz_localize(None) if has_time_zone else column
-    else:
-        text = column.astype(str)
-        has_offset = text.str.contains(_HAS_OFFSET, regex=True)
-        has_time_zone = bool(has_offset.any())
-        if has_time_zone and not has_offset.all():
-            row, more = _first((~has_offset).to_numpy())
-            return (
-                np.zeros(len(column), dtype=np.int64),
-                True,
-                [
-                    f"{where}, row {row + 2}, column {column.name!r}: {text.iloc[row]!r} has no "
-                    f"UTC offset, while other rows have one{more}. Write all times alike."
-                ],
+    def _add(self, name: str, kind: CellKind, reader: CellReader) -> None:
+        self.readers[name.strip()] = reader
+        self.kinds[name.strip()] = kind
+
+    def _reader_of(self, column: ColumnSchema) -> tuple[CellKind, CellReader]:
+        stream, name = self._stream, f"columns.{column.name}"
+        if column.type == "number":
+            sink = self._open(name, np.float64)
+            return "number", NumberReader(column.name, stream, sink)
+        if column.type == "flag":
+            return "number", FlagReader(column.name, stream, self._open(name, np.float64))
+        is_prose = column.type == "text"
+        reader = NameReader(column.name, stream, self._open(name, np.int32), is_prose=is_prose)
+        return "word", reader
+
+    def _log_outside(self, where: str) -> None:
+        for name, reader in self.readers.items():
+            if isinstance(reader, NumberReader) and reader.num_outside:
+                logger.info(
+                    "%s: %d values of column %r outside of valid_range are taken as missing",
+                    where, reader.num_outside, name,
+                )  # fmt: skip
+
+    def _sorted_codes(
+        self, name: str, reader: NameReader
+    ) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:
+        codes = self._growing[name].finish()
+        words, places = reader.sorted_words()
+        if np.array_equal(places[:-1], np.arange(len(words))):
+            return codes, words
+        return places[codes], words
+
+    def _localized(
+        self, times: npt.NDArray[np.int64], items: npt.NDArray[np.int32] | None
+    ) -> npt.NDArray[np.int64]:
+        zone, column = self._stream.time_zone, self._stream.time
+        assert zone is not None and column is not None
+        sink = self._open("times", np.int64)
+        localize(times, items, zone, column, self.book, self.faults, sink.append)
+        return sink.finish()
+
+    def _finish_available(self, has_time_zone: bool, where: str) -> npt.NDArray[np.int64] | None:
+        if self._available is None:
+            return None
+        available = self._growing["available"].finish()
+        if self._available.are_dates:
+            logger.info("%s: rows are available at the end of their day", where)
+            available = available + DAY
+        has_offset = bool(self._available.has_offset)
+        if not has_offset and self._stream.time_zone is not None:
+            available, has_offset = localize_latest(available, self._stream.time_zone), True
+        if has_offset != has_time_zone:
+            with_one, without = self._stream.available_at, self._stream.time
+            if has_time_zone:
+                with_one, without = without, with_one
+            raise DataError(
+                f"{where}: the times of column {with_one!r} state a UTC offset, and those of "
+                f"{without!r} do not. Write both alike, or set time_zone for the stream."
             )
-        parsed = pd.to_datetime(column, format="ISO8601", errors="coerce", utc=True)
-        parsed = parsed.dt.tz_localize(None)
-    unreadable = parsed.isna().to_numpy()
-    problems = []
-    if unreadable.any():
-        row, more = _first(unreadable)
-        cell = column.iloc[row]
-        said = "the time is empty" if pd.isna(cell) else f"{cell!r} is not an ISO 8601 time"
-        problems.append(
-            f"{where}, row {row + 2}, column {column.name!r}: {said}{more}. "
-            "Write it as 2013-10-01 14:00."
-        )
-    return parsed.to_numpy(dtype="datetime64[us]").astype(np.int64), has_time_zone, problems
+        return available
+
+    def _ordered(self, name: str, values: Any, order: Order, how: str) -> Any:
+        if order.changes_nothing:
+            return values
+        sink = self._open(name, values.dtype)
+        for block in order.apply(values, how):
+            sink.append(block)
+        return sink.finish()
+
+    def _finish_column(self, column: ColumnSchema, order: Order) -> npt.NDArray[np.float64] | Words:
+        name, reader = f"columns.{column.name}", self.readers[column.name]
+        if isinstance(reader, NameReader):
+            codes, words = self._sorted_codes(name, reader)
+            how = "first" if order.how == "mean" else order.how
+            return Words(self._ordered(name, codes, order, how), words)
+        values: npt.NDArray[np.float64] = self._growing[name].finish()
+        ordered: npt.NDArray[np.float64] = self._ordered(name, values, order, order.how)
+        return ordered
+
+    def _num_rows(self, order: Order) -> int:
+        return self.book.num_rows if order.first is None else int(order.first.sum())
 
 
-def _read_numbers(
-    column: pd.Series, stream: StreamConfig, where: str
-) -> tuple[npt.NDArray[np.float64], list[str]]:
-    if pd.api.types.is_numeric_dtype(column):
-        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-        numbers = [float(m) for m in stream.missing_values if _is_number(m)]
-        missing = column.isna().to_numpy() | np.isin(values, numbers)
-    else:
-        words = {str(m) for m in stream.missing_values}
-        text = column.astype("string").str.strip()
-        missing = (text.isna() | text.isin(words) | (text == "")).fillna(True).to_numpy(dtype=bool)
-        # As pandas itself reads a column of flags without a gap.
-        text = text.str.lower().replace(_FLAGS) if text.str.lower().isin(_FLAGS).any() else text
-        values = pd.to_numeric(text, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-        numbers = [float(m) for m in stream.missing_values if _is_number(m)]
-        missing |= np.isin(values, numbers)
-    problems = []
-    not_numbers = np.isnan(values) & ~missing
-    if not_numbers.any() and not pd.api.types.is_numeric_dtype(column):
-        row, more = _first(not_numbers)
-        cell = column.iloc[row]
-        problems.append(
-            f"{where}, row {row + 2}, column {column.name!r}: {cell!r} is not a number{more}. "
-            f"Write it as an empty cell, add {cell!r} to missing_values of the stream, "
-            "or list the column under 'category'."
-        )
-    infinite = np.isinf(values) & ~missing
-    if infinite.any():
-        row, more = _first(infinite)
-        problems.append(
-            f"{where}, row {row + 2}, column {column.name!r}: the value is infinite{more}. "
-            "Write it as an empty cell."
-        )
-    return np.where(missing, np.nan, values), problems
-
-
-def _is_number(value: str | int | float) -> bool:
-    try:
-        float(value)
-    except ValueError:
-        return False
-    return True
-
-
-def _read_names(column: pd.Series, stream: StreamConfig) -> npt.NDArray[np.object_]:
-    words = {str(m) for m in stream.missing_values}
-    text = column.astype("string")
-    missing = (text.isna() | text.isin(words)).to_numpy(dtype=bool)
-    names = text.to_numpy(dtype=object)
-    names[missing] = None
-    return names
-
-
-def _sort_and_deduplicate(
-    keys: _Keys, columns: dict[str, npt.NDArray[Any]], stream: StreamConfig, where: str
-) -> tuple[_Keys, dict[str, npt.NDArray[Any]]]:
-    """Sort rows by item and time, and merge those that share both as the config names."""
-    order = np.lexsort([key for key in (keys.times, keys.items) if key is not None])
-    if not np.array_equal(order, np.arange(len(order))):
-        logger.info("%s: rows sorted by item and time", where)
-    keys, columns = keys.take(order), {name: values[order] for name, values in columns.items()}
-    repeated = np.zeros(len(order), dtype=bool)
-    repeated[1:] = True
-    for key in (keys.times, keys.items):
-        if key is not None:
-            repeated[1:] &= key[1:] == key[:-1]
-    if not repeated.any():
-        return keys, columns
-    if stream.duplicates == "error":
-        second, more = _first(repeated)
-        rows = f"rows {order[second - 1] + 2} and {order[second] + 2}"
-        cells = keys.describe(second, stream)
-        raise DataError(
-            f"{where}, {rows}: both are {cells}{more}. "
-            "Take one out, or set duplicates: mean, first or last for the stream."
-        )
-    logger.warning(
-        "%s: %d rows share item and time with another; kept the %s",
-        where,
-        int(repeated.sum()),
-        stream.duplicates,
-    )
-    first = ~repeated
-    kept = np.append(first[1:], True) if stream.duplicates == "last" else first
-    merged = {name: values[kept] for name, values in columns.items()}
-    if stream.duplicates == "mean":
-        group = np.cumsum(first) - 1
-        for name, values in columns.items():
-            if values.dtype == np.float64:
-                merged[name] = pd.Series(values).groupby(group).mean().to_numpy()
-    return keys.take(kept), merged
+def _bounds(
+    items: npt.NDArray[np.int32] | None, names: tuple[str, ...] | None, num_rows: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return where the sorted rows of each item begin and end."""
+    if items is None or names is None:
+        return np.array([0]), np.array([num_rows])
+    places = np.arange(len(names), dtype=items.dtype)
+    begin = np.searchsorted(items, places)
+    end = np.searchsorted(items, places, side="right")
+    return begin.astype(np.int64), end.astype(np.int64)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pydantic import ConfigDict, Field
 
 from mmts.config_base import Config
+from mmts.data.array_files import release
 from mmts.data.availability import row_availability
 from mmts.data.calendar_features import vocabularies
 from mmts.data.schema import ColumnSchema, StreamSchema
@@ -179,6 +180,7 @@ def _fit_number(table: Table, name: str, known: npt.NDArray[np.bool_]) -> Column
         if not np.isnan(block).all():
             scaler.partial_fit(block.reshape(-1, 1))
             fitted = True
+    release(values)
     if not fitted:
         logger.warning("%s: column %r has no value to train on", table.source, name)
         return ColumnScaling(mean=0.0, scale=1.0)

@@ -11,11 +11,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from mmts.data.array_files import as_tensor, release
 from mmts.data.availability import row_starts, stated_availability
 from mmts.data.row_search import RowSearch
 from mmts.data.scaling import BLOCK, StreamScaling, column_encoder
 from mmts.data.schema import StreamSchema
-from mmts.data.table import Table
+from mmts.data.table import Table, Words
 from mmts.data.text_embedding import EmbeddingCache
 
 Allocator = Callable[[str, tuple[int, ...], type], npt.NDArray[Any]]
@@ -74,6 +75,14 @@ class Stream:
         steps = torch.arange(end - begin, device=self.begin.device)
         return self.schema.clock.advance(self.first_time[item], steps)
 
+    def observed_share(self) -> float:
+        """Return the share of values that are there."""
+        observed = sum(
+            int((~torch.isnan(self.values[begin : begin + BLOCK])).sum())
+            for begin in range(0, len(self.values), BLOCK)
+        )
+        return observed / max(1, self.values.numel())
+
     def observed(self, item: int, channels: list[int]) -> Tensor:
         """Tell which values of an item are there, (row, channel)."""
         begin, end = int(self.begin[item]), int(self.end[item])
@@ -122,10 +131,12 @@ def build_stream(
 
     values = allocate("values", (layout.num_rows, schema.num_channels), np.float32)
     values.fill(np.nan)
-    for column, channels in zip(schema.columns, schema.slices, strict=True):
-        encode = column_encoder(table, column, scaling, cache)
-        for rows, places in layout.blocks():
+    encoders = [column_encoder(table, column, scaling, cache) for column in schema.columns]
+    for rows, places in layout.blocks():
+        for encode, channels in zip(encoders, schema.slices, strict=True):
             values[places, channels] = encode(rows)
+        for used in (values, *table.columns.values()):
+            release(used.codes if isinstance(used, Words) else used)
     event_times = available = np.zeros(0, dtype=np.int64)
     if starts is not None and schema.clock is None:
         event_times = layout.spread("event_times", starts, 0, allocate)
@@ -133,17 +144,17 @@ def build_stream(
         available = layout.spread("available", stated, NEVER, allocate)
     stream = Stream(
         schema=schema,
-        values=torch.from_numpy(values),
-        begin=torch.from_numpy(layout.begin),
-        end=torch.from_numpy(layout.end),
-        first_time=torch.from_numpy(layout.first_time),
-        event_times=torch.from_numpy(event_times),
-        available=torch.from_numpy(available),
+        values=as_tensor(values),
+        begin=as_tensor(layout.begin),
+        end=as_tensor(layout.end),
+        first_time=as_tensor(layout.first_time),
+        event_times=as_tensor(event_times),
+        available=as_tensor(available),
     )
-    return replace(stream, search=_prepare_search(stream))
+    return replace(stream, search=prepare_search(stream))
 
 
-def _prepare_search(stream: Stream) -> RowSearch | None:
+def prepare_search(stream: Stream) -> RowSearch | None:
     """Prepare for streams whose known rows are not found by arithmetic on a clock."""
     if stream.states_availability and not stream.schema.has_future:
         in_order = not stream.schema.is_regular
@@ -171,7 +182,7 @@ class _Layout:
         for item, rows in table.iterate_items():
             length, inside = rows.stop - rows.start, None
             if starts is not None and schema.clock is not None:
-                own = torch.from_numpy(np.ascontiguousarray(starts[rows]))
+                own = as_tensor(starts[rows])
                 elapsed = schema.clock.elapsed(own[0], own)
                 if int(elapsed[-1]) + 1 != length:
                     length, inside = int(elapsed[-1]) + 1, elapsed.numpy()

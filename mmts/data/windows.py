@@ -8,13 +8,14 @@ when a batch is gathered, by time of availability.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from mmts.data.scaling import BLOCK
 from mmts.data.schema import DataSchema
-from mmts.data.streams import NEVER, Stream
+from mmts.data.streams import Stream
 
 
 @dataclass(frozen=True)
@@ -128,21 +129,52 @@ def _known_from(stream: Stream, item: int, low: int, high: int) -> Tensor:
     return torch.maximum(over, stated) if schema.has_future else stated
 
 
+class OriginCounts(NamedTuple):
+    """Places of the grid whose horizon lies in a split and in the rows of an item.
+
+    without_context: those with fewer rows behind them than a full context. without_target: those
+    of the others that have no target value in their horizon, or one that was known too late.
+    """
+
+    total: int
+    without_context: int
+    without_target: int
+
+    @property
+    def num_windows(self) -> int:
+        """How many of them have a window."""
+        return self.total - self.without_context - self.without_target
+
+
+def count_origins(
+    target: Stream, schema: DataSchema, begin: int, end: int, num_windows: int
+) -> OriginCounts:
+    """Count the origins whose horizon lies in [begin, end), and those that have no window.
+
+    num_windows: as many as `list_origins` has found there.
+    """
+    total = early = 0
+    for item in range(len(target.begin)):
+        length = int(target.end[item] - target.begin[item])
+        rows = torch.arange(max(0, length - schema.horizon + 1))
+        starts = schema.clock.advance(target.first_time[item], rows)
+        ends = schema.clock.advance(target.first_time[item], rows + schema.horizon)
+        inside = (starts >= begin) & (ends <= end)
+        total += int(inside.sum())
+        early += int(inside[: target.schema.context_steps].sum())
+    return OriginCounts(total, early, total - early - num_windows)
+
+
 def latest_origins(target: Stream, schema: DataSchema) -> Windows:
     """Return, for every item present, the end of what is known of it.
 
     This is the first place of the grid at which the last row that has a value, in any column
-    that is not known ahead, is over and has become available. Rows that never do count for
-    nothing.
+    that is not known ahead, is over and has become available.
     """
     channels = target.schema.channels("target", "past")
     items, origins = [], []
     for item in range(len(target.begin)):
-        holds_value = target.observed(item, channels).any(dim=1)
-        stated = target.available[int(target.begin[item]) : int(target.end[item])]
-        if target.states_availability:
-            holds_value &= stated < NEVER
-        known = torch.nonzero(holds_value).flatten()
+        known = torch.nonzero(target.observed(item, channels).any(dim=1)).flatten()
         if len(known):
             items.append(item)
             last, first = int(known[-1]), target.first_time[item]

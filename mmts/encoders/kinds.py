@@ -37,10 +37,14 @@ def build_encoder(
 
 
 def default_encoder(stream: StreamConfig) -> EncoderConfig:
-    """Return the kind that suits a stream: tokens per step where the future is read by step."""
+    """Return the kind that suits a stream.
+
+    A token per row where the future is read by step, and where rows are events; patches of rows
+    for long regular streams.
+    """
     if stream.is_static:
         return MLPEncoderConfig(dim=32, num_layers=1)
-    if stream.future or stream.calendar:
+    if stream.future or stream.calendar or stream.stamp == "event":
         return ConvEncoderConfig(dim=32, num_layers=2)
     if stream.text:
         # Few and far between, and each with a meaning of its own.

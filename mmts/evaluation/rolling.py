@@ -17,6 +17,7 @@ from mmts.checkpoint import CheckpointInfo
 from mmts.data.batch import WindowGatherer
 from mmts.data.dataset import Dataset, fingerprint, load_streams, stream_paths
 from mmts.data.splits import SPLITS
+from mmts.data.windows import count_origins
 from mmts.errors import DataError, raise_all
 from mmts.evaluation.ablation import choose_ablation, describe_ablation, leave_out, shuffle
 from mmts.evaluation.report import (
@@ -194,11 +195,14 @@ def _describe_skipped(
             f"{missing:,} of {windows.observed.size:,} target values in the windows are missing "
             "and not scored"
         )
-    without = _count_origins(dataset, split) - len(windows.origins)
+    target = dataset.streams[dataset.schema.target_stream]
+    num_windows = len(windows.origins)
+    counts = count_origins(target, dataset.schema, *dataset.split.bounds(split), num_windows)
+    without = counts.total - num_windows
     if without:
         yield (
             f"{without:,} origins of the split have no full context behind them, or no target "
-            "value in their horizon, and are left out"
+            "value in their horizon that was known in time, and are left out"
         )
     undefined = [
         f"{dataset.items[item]} ({dataset.schema.target_columns[target]})"
@@ -210,16 +214,3 @@ def _describe_skipped(
             f"split is zero or has no pair of values: {', '.join(undefined[:5])}"
             f"{', ...' if len(undefined) > 5 else ''}"
         )
-
-
-def _count_origins(dataset: Dataset, split: str) -> int:
-    """Count the places of the grid whose horizon lies in the split and in the rows of an item."""
-    stream = dataset.streams[dataset.schema.target_stream]
-    first, end = dataset.split.bounds(split)
-    horizon, clock = dataset.schema.horizon, dataset.schema.clock
-    count = 0
-    for item in range(len(stream.begin)):
-        times = stream.times(item)
-        starts = times[: max(0, len(times) - horizon + 1)]
-        count += int(((starts >= first) & (clock.advance(starts, horizon) <= end)).sum())
-    return count

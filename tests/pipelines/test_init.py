@@ -1,0 +1,59 @@
+"""`mmts init` by the real command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.conftest import Command
+from tests.factories import make_frames, write_frames
+
+
+def test_a_config_that_exists_is_never_overwritten(mmts: Command, tmp_path: Path) -> None:
+    write_frames(tmp_path, make_frames())
+    (tmp_path / "experiment.yaml").write_text("precious")
+    done = mmts("init", "load.csv", "--target", "load", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "experiment.yaml: exists already" in done.stderr
+    assert (tmp_path / "experiment.yaml").read_text() == "precious"
+
+
+def test_what_is_wrong_is_said_without_a_traceback_and_nothing_is_written(
+    mmts: Command, tmp_path: Path
+) -> None:
+    write_frames(tmp_path, make_frames())
+    done = mmts("init", "load.csv", "weather.csv", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "no target: name the column to forecast by --target" in done.stderr
+    assert "weather.csv: temperature, wind" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "experiment.yaml").exists()
+
+
+def test_init_tells_what_it_found_and_what_comes_next(mmts: Command, tmp_path: Path) -> None:
+    write_frames(tmp_path, make_frames())
+    files = [f"{name}.csv" for name in ("load", "weather", "plan", "news", "site")]
+    done = mmts("init", *files, "--target", "load", "--horizon", "6h", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for words in (
+        "load: 768 rows every 1h, 2 items; 1 target, 1 past",
+        "plan: 864 rows every 1h, 2 items; 2 future",
+        "site: 2 rows, one per item; 2 static",
+        "mmts train experiment.yaml",
+    ):
+        assert words in done.stdout
+    assert "    weather:\n" in (tmp_path / "experiment.yaml").read_text()
+
+
+def test_train_takes_what_init_writes_as_it_is(mmts: Command, tmp_path: Path) -> None:
+    frames = make_frames()
+    frames["load"].loc[::7, "staff"] = -9999
+    write_frames(tmp_path, frames)
+    files = [f"{name}.csv" for name in ("load", "weather", "plan", "news", "site")]
+    made = mmts("init", *files, "--target", "load", "--horizon", "6h", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    done = mmts(
+        "train", "experiment.yaml", "--run-dir", "run", "--set", "training.max_epochs=1",
+        "--set", "tracking.enabled=false", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "best.mmts").is_file()
