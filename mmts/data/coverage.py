@@ -89,8 +89,10 @@ class Coverage:
     @property
     def typical_distance(self) -> int:
         """The median time from row to row of an item, in microseconds; 0 where there is none."""
-        same = self.items[1:] == self.items[:-1]
-        distances = np.diff(self.starts)[same]
+        # Events may stand in the order in which they became known.
+        order = np.lexsort((self.starts, self.items))
+        items, starts = self.items[order], self.starts[order]
+        distances = np.diff(starts)[items[1:] == items[:-1]]
         return int(np.median(distances)) if len(distances) else 0
 
     def values(self, column: int) -> npt.NDArray[np.float64]:

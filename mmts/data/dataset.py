@@ -276,9 +276,8 @@ def _calendar_stream(
     starts, lengths = target.first_time[present], (target.end - target.begin)[present]
     first = starts.min()
     known = int((schema.clock.advance(starts, lengths) + schema.target.delay).max())
-    stated = target.available[target.available < NEVER]
-    if len(stated):
-        known = max(known, int(stated.max()))
+    if target.states_availability:
+        known = max(known, int(target.available[target.available < NEVER].max()))
     # Two periods more than needed: origins, and items, may stand between the places of this grid.
     steps = torch.arange(int(schema.clock.elapsed(first, known)) + schema.horizon + 3)
     edges = schema.clock.advance(first, steps).numpy()

@@ -59,7 +59,8 @@ class StreamFacts:
         from row to row.
     num_items: that have a row; None where the stream serves all items.
     num_rows: rows that hold a value. num_gaps: places of the grid that hold none.
-    delay: as stated. lateness: of each row after its period, where rows say so themselves.
+    delay: as stated, and the day of an event that tells no time of day.
+    lateness: of each row after its period, where rows say so themselves.
     age: of the newest row known at an origin, since its period was over. unknown: share of the
         origins at which no row is known.
     horizon_known: share of the steps over the horizon at which some future column is known; of an
@@ -183,7 +184,7 @@ def _describe(dataset: Dataset, name: str, coverage: Coverage, known: _Known) ->
         ),
         context_steps=schema.context_steps,
         future_steps=schema.future_steps,
-        delay=schema.delay,
+        delay=schema.delay + (0 if schema.days is None else schema.days.period),
         lateness=Spread(int(np.median(late)), int(late.max())) if len(late) else None,
         age=known.age,
         unknown=known.unknown,

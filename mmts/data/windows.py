@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mmts.data.scaling import BLOCK
 from mmts.data.schema import DataSchema
-from mmts.data.streams import NEVER, Stream
+from mmts.data.streams import Stream
 
 
 @dataclass(frozen=True)
@@ -169,17 +169,12 @@ def latest_origins(target: Stream, schema: DataSchema) -> Windows:
     """Return, for every item present, the end of what is known of it.
 
     This is the first place of the grid at which the last row that has a value, in any column
-    that is not known ahead, is over and has become available. Rows that never do count for
-    nothing.
+    that is not known ahead, is over and has become available.
     """
     channels = target.schema.channels("target", "past")
     items, origins = [], []
     for item in range(len(target.begin)):
-        holds_value = target.observed(item, channels).any(dim=1)
-        stated = target.available[int(target.begin[item]) : int(target.end[item])]
-        if target.states_availability:
-            holds_value &= stated < NEVER
-        known = torch.nonzero(holds_value).flatten()
+        known = torch.nonzero(target.observed(item, channels).any(dim=1)).flatten()
         if len(known):
             items.append(item)
             last, first = int(known[-1]), target.first_time[item]

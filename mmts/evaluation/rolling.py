@@ -202,7 +202,7 @@ def _describe_skipped(
     if without:
         yield (
             f"{without:,} origins of the split have no full context behind them, or no target "
-            "value in their horizon, and are left out"
+            "value in their horizon that was known in time, and are left out"
         )
     undefined = [
         f"{dataset.items[item]} ({dataset.schema.target_columns[target]})"

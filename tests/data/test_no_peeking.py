@@ -6,7 +6,6 @@ And the second: it sees all that was.
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -20,12 +19,6 @@ import torch
 from mmts.checkpoint import CheckpointInfo, build_model, save_checkpoint
 from mmts.config import load_config
 from mmts.data import dataset
-from mmts.data.config import StreamConfig
-from mmts.data.frames import Source, read_frame
-from mmts.data.reading import read_table
-from mmts.data.schema import ColumnSchema
-from mmts.data.streams import NEVER
-from mmts.data.table import Table
 from mmts.forecasting import Forecaster
 from tests.conftest import Command
 from tests.data.worlds import WORLDS, World, hourly_world
@@ -154,27 +147,6 @@ def test_training_statistics_ignore_what_comes_after_the_train_cut(world: Path) 
     assert load_dataset(config.data).scaling == before.scaling
 
 
-def read_with_availability(
-    source: Source, stream: StreamConfig, columns: tuple[ColumnSchema, ...]
-) -> Table:
-    """Read a table, and the column `available_at` where reading leaves it out."""
-    table = read_table(source, stream, columns)
-    if stream.available_at is None or table.available is not None:
-        return table
-    rows = read_frame(source).copy()
-    for column in (stream.time, stream.available_at):
-        rows[column] = pd.to_datetime(rows[column])
-    keys = [column for column in (stream.item, stream.time) if column is not None]
-    stated = rows.sort_values(keys, ignore_index=True)[stream.available_at]
-    available = stated.to_numpy(dtype="datetime64[us]").astype(np.int64)
-    return dataclasses.replace(table, available=np.where(stated.isna(), NEVER, available))
-
-
-@pytest.fixture(autouse=True)
-def _availability_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataset, "read_table", read_with_availability)
-
-
 @lru_cache
 def world_of(name: str) -> World:
     return WORLDS[name]()
@@ -258,23 +230,11 @@ def test_a_leak_planted_in_any_stream_is_found(world: str, name: str) -> None:
     assert not plain.equals(leaky.predict(world_of(world).overwrite_unknown(name), origin))
 
 
-READS_AVAILABILITY = (
-    read_table(
-        pd.DataFrame({"time": ["2024-01-01"], "published": ["2024-01-02"], "a": [1.0]}),
-        StreamConfig(path="", time="time", available_at="published"),
-        (ColumnSchema(name="a", role="past", type="number"),),
-    ).available
-    is not None
-)
-
-
 @pytest.mark.parametrize("name", ["hourly", "daily"])
 def test_files_read_by_the_real_command_let_nothing_unknown_through(
     mmts: Command, tmp_path: Path, name: str
 ) -> None:
     world, forecaster = world_of(name), forecaster_of(name)
-    if not READS_AVAILABILITY and any("published" in rows for rows in world.frames.values()):
-        pytest.skip("available_at is not read yet")
     noisy = {stream: world.overwrite_unknown(stream)[stream] for stream in world.rules}
     save_checkpoint(tmp_path / "model.mmts", forecaster.info, forecaster.model.state_dict())
     forecasts = []
@@ -389,16 +349,6 @@ def test_what_is_published_ahead_moves_no_origin_into_the_past(tmp_path: Path) -
     last = world.frames["load"].dropna()["time"].max()
     # The period and the delay of 90 minutes, on the grid.
     assert set(found["origin"]) == {str(last + 3 * HOUR)}
-
-
-def test_rows_that_never_became_known_count_for_nothing() -> None:
-    world = world_of("late target")
-    frames = dict(world.frames)
-    rows = frames["load"].copy()
-    rows.loc[rows["time"] >= START + pd.Timedelta(days=14), "published"] = pd.NaT
-    found = forecaster_of("late target").predict(frames | {"load": rows})
-    kept = rows.dropna(subset="published")
-    assert found.equals(forecaster_of("late target").predict(frames | {"load": kept}))
 
 
 def test_a_text_of_which_every_value_is_missing_is_as_good_as_none(tmp_path: Path) -> None:

@@ -106,9 +106,8 @@ def after(delay: pd.Timedelta) -> Moments:
 
 
 def published(delay: pd.Timedelta = 0 * HOUR) -> Moments:
-    """Known when the row says; never, where it says nothing."""
-    never = pd.Timestamp("2100-01-01")
-    return lambda rows: rows["published"].fillna(never) + delay
+    """Known when the row says, and some time later."""
+    return lambda rows: rows["published"] + delay
 
 
 def per_item(make: Callable[[int], pd.DataFrame]) -> pd.DataFrame:
@@ -174,9 +173,9 @@ def hourly_world(days: int = 16) -> World:
         )  # fmt: skip
 
     def orders(place: int) -> pd.DataFrame:
-        # From two hours before the period begins to a day and a half after, and some never.
+        # From two hours before the period begins to a day and a half after, some much later.
         known = slots + shuffled_delays(len(slots), -2, 36, place)
-        known = pd.Series(known).where(np.arange(len(slots)) % 11 != 5)
+        known = known.where(np.arange(len(slots)) % 11 != 5, known + 9 * DAY)
         return pd.DataFrame(
             {"time": slots, "published": known, "orders": random.normal(5, 2, len(slots))}
         )
