@@ -112,7 +112,7 @@ class TestWithout:
         del frames["weather"]
         write_frames(tmp_path, frames)
         dataset = load_evaluation_data(forecaster.info, tmp_path, without=["weather"])
-        assert not dataset.streams["weather"].observed.any()
+        assert dataset.streams["weather"].observed_share() == 0
         assert not any("are not those" in note for note in dataset.notes)
 
 
@@ -122,33 +122,36 @@ class TestShuffle:
         self, dataset: Dataset, name: str
     ) -> None:
         before, after = dataset.streams[name], shuffle(dataset, [name]).streams[name]
-        assert after.times.equal(before.times)
+        assert after.event_times.equal(before.event_times)
+        assert after.first_time.equal(before.first_time)
         assert after.begin.equal(before.begin)
         for begin, end in zip(before.begin.tolist(), before.end.tolist(), strict=True):
-            ours, theirs = after.values[begin:end], before.values[begin:end]
+            # A gap is NaN, which equals nothing: 99 stands for it.
+            ours, theirs = (s.values[begin:end].nan_to_num(99) for s in (after, before))
             assert not ours.equal(theirs)
             # Whole rows moved: the same rows are there, none torn apart.
             assert sorted(ours.tolist()) == sorted(theirs.tolist())
 
     def test_moves_values_with_what_was_observed_of_them(self, dataset: Dataset) -> None:
         stream = dataset.streams["weather"]
-        values, observed = stream.values.clone(), stream.observed.clone()
-        observed[::3, 0] = False
-        observed[5] = False
-        values[~observed] = 0.0
-        marked = replace(stream, values=values, observed=observed)
+        values = stream.values.clone()
+        values[::3, 0] = torch.nan
+        values[5] = torch.nan
+        observed = ~values.isnan()
+        marked = replace(stream, values=values)
         changed = replace(dataset, streams={**dataset.streams, "weather": marked})
         after = shuffle(changed, ["weather"]).streams["weather"]
-        assert (after.values[~after.observed] == 0).all()
-        assert (after.values[after.observed] != 0).all()
+        moved = ~after.values.isnan()
+        assert not moved.equal(observed)
+        assert moved.sum(dim=0).equal(observed.sum(dim=0))
         # A gap stays where it is: when rows are is not what is shuffled.
-        assert not after.observed[5].any()
-        assert after.observed.any(dim=1).sum() == observed.any(dim=1).sum()
+        assert not moved[5].any()
+        assert moved.any(dim=1).equal(observed.any(dim=1))
 
     def test_moves_a_text_as_one(self, dataset: Dataset) -> None:
         stream = dataset.streams["news"]
         features = torch.randn(len(stream.values), 64, generator=torch.Generator().manual_seed(0))
-        texts = replace(stream, values=features, observed=torch.ones_like(features).bool())
+        texts = replace(stream, values=features)
         changed = replace(dataset, streams={**dataset.streams, "news": texts})
         after = shuffle(changed, ["news"]).streams["news"].values
         same = (after[:, None] == features).all(dim=-1)
@@ -169,11 +172,7 @@ class TestShuffle:
         self, forecaster: Forecaster, dataset: Dataset
     ) -> None:
         stream = dataset.streams["weather"]
-        still = replace(
-            stream,
-            values=torch.full_like(stream.values, 0.5),
-            observed=torch.ones_like(stream.observed),
-        )
+        still = replace(stream, values=torch.full_like(stream.values, 0.5))
         constant = replace(dataset, streams={**dataset.streams, "weather": still})
         evaluation = evaluate(forecaster, constant)
         shuffled = evaluate(forecaster, constant, shuffled=["weather"])

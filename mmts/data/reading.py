@@ -115,7 +115,8 @@ def read_table(
     if stream.item_from != "column":
         _require_unique_items(source, stream.item_from)
     headers = read_names(source, stream, (*_keys(stream), *(c.name for c in columns)))
-    if isinstance(source, pd.DataFrame) and stream.time in source.index.names:
+    index = source.index.names if isinstance(source, pd.DataFrame) else ()
+    if stream.time is not None and stream.time in index:
         raise DataError(f"{where}: {stream.time!r} is its index. Give frame.reset_index().")
     _require_columns(headers, (*_keys(stream), *(column.name for column in columns)))
     _require_known_ranges(stream, columns, where)
