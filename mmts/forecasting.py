@@ -15,7 +15,7 @@ import torch
 from mmts.checkpoint import CheckpointInfo, load_checkpoint
 from mmts.data.batch import WindowGatherer
 from mmts.data.dataset import load_streams, stream_paths
-from mmts.data.frames import Source
+from mmts.data.reading.sources import Source
 from mmts.data.schema import DataSchema
 from mmts.data.streams import Stream
 from mmts.data.times import format_times, moment_of

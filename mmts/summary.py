@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mmts.config import ExperimentConfig
-from mmts.data.coverage import cover_streams
 from mmts.data.dataset import Dataset
-from mmts.data.facts import (
+from mmts.data.findings.coverage import cover_streams
+from mmts.data.findings.facts import (
     SplitFacts,
     Spread,
     StreamFacts,
@@ -17,8 +17,8 @@ from mmts.data.facts import (
     state_facts,
     state_splits,
 )
-from mmts.data.finding import Finding, say_count
-from mmts.data.findings import find_unusual
+from mmts.data.findings.finding import Finding, say_count
+from mmts.data.findings.unusual import find_unusual
 from mmts.model import MultimodalForecaster
 
 UNUSUAL_SHARE = 0.1

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mmts.config import ExperimentConfig, load_config
 from mmts.config_base import format_duration, parse_duration
 from mmts.data.dataset import stream_paths
-from mmts.data.frames import find_files
+from mmts.data.reading.sources import find_files
 from mmts.errors import ConfigError
 from tests.conftest import ROOT
 from tests.factories import make_settings, write_config

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mmts.data.array_files import as_tensor
+from mmts.data.cache.array_files import as_tensor
 from mmts.data.clock import Clock
 from mmts.data.schema import StreamSchema
 from mmts.data.table import Table

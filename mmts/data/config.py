@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from mmts.config_base import Config, Cut, Duration, Length, Period, TimeZone
-from mmts.data.text_config import TextConfig, TfidfConfig
+from mmts.data.text.config import TextConfig, TfidfConfig
 
 StreamName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 Role = Literal["target", "past", "future", "static"]

@@ -8,14 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from mmts.data.batch import WindowGatherer
-from mmts.data.cache import ArrayCache, EntryCache
-from mmts.data.calendar_features import build_calendar, check_holidays
-from mmts.data.config import DataConfig
-from mmts.data.dataset_cache import (
+from mmts.data.cache.datasets import (
     StreamStore,
     describe_ingredients,
     restore_scaling,
@@ -23,23 +19,21 @@ from mmts.data.dataset_cache import (
     restore_split,
     restore_streams,
 )
-from mmts.data.detection import (
-    FoundClock,
-    describe_row,
-    first_off_grid,
-    item_with_other_period,
-)
-from mmts.data.frames import Source
+from mmts.data.cache.entries import ArrayCache, EntryCache
+from mmts.data.cache.spoken import Spoken
+from mmts.data.cache.tables import choose_cache, digest_source, load_table
+from mmts.data.calendar_features import build_calendar, check_holidays
+from mmts.data.config import DataConfig
+from mmts.data.dataset_faults import describe_absences, faults_of_clock, faults_of_items
+from mmts.data.findings.leaks import find_leaks
 from mmts.data.layout import build_schema, fit_event_counts
-from mmts.data.leaks import find_leaks
-from mmts.data.reading import choose_columns, require_trained_columns
+from mmts.data.reading.reader import choose_columns, require_trained_columns
+from mmts.data.reading.sources import Source
 from mmts.data.scaling import StreamScaling, calendar_scaling, fit_scaling
 from mmts.data.schema import DataSchema, StreamSchema
 from mmts.data.splits import SPLITS, Split, resolve_split
-from mmts.data.spoken import Spoken
 from mmts.data.streams import NEVER, Stream, build_stream, empty_stream, in_memory
 from mmts.data.table import Table
-from mmts.data.table_cache import choose_cache, digest_source, load_table
 from mmts.data.windows import Windows, list_origins
 from mmts.errors import CacheError, DataError, raise_all
 
@@ -155,10 +149,10 @@ def _prepare(
 
     schema = build_schema(config, tables, columns)
     target = tables[schema.target_stream]
-    raise_all(DataError, _faults_of_items(config, tables, schema))
+    raise_all(DataError, faults_of_items(config, tables, schema))
     items = _list_items(target)
     split = resolve_split(config.split, target, schema)
-    notes = _describe_absences(tables, items)
+    notes = describe_absences(tables, items)
     # Nothing may be learned from items that have no target.
     tables = {name: table.select(items) for name, table in tables.items()}
     schema = fit_event_counts(schema, tables, split.validation)
@@ -217,7 +211,7 @@ def load_streams(
             table = load_table(source, stream, schema.streams[name].columns, cache)
             table = _without_items(table, config)
             tables[name] = table
-            problems += _faults_of_clock(table, name, schema)
+            problems += faults_of_clock(table, name, schema)
         except DataError as error:
             problems.append(str(error))
     raise_all(DataError, problems)
@@ -227,7 +221,7 @@ def load_streams(
             "what a forecast goes on from."
         )
     items = _list_items(tables[schema.target_stream])
-    for note in _describe_absences(tables, items):
+    for note in describe_absences(tables, items):
         logger.warning("%s", note)
     return _build_streams(schema, scaling, tables, items, _choose_embeddings(config)), items
 
@@ -310,81 +304,6 @@ def _without_items(table: Table, config: DataConfig) -> Table:
     if not kept.items:
         raise DataError(f"{table.source}: data.exclude_items leaves no item. Keep some.")
     return kept
-
-
-def _faults_of_items(config: DataConfig, tables: dict[str, Table], schema: DataSchema) -> list[str]:
-    problems = []
-    target = tables[schema.target_stream]
-    if target.items is None:
-        problems += [
-            f"data.streams.{name}.item: the target stream {schema.target_stream!r} has no items. "
-            "Name its item column too, or take this one out."
-            for name, stream in config.streams.items()
-            if stream.has_items
-        ]
-    for column in schema.target_columns:
-        values = target.numbers(column)
-        if np.isnan(values[target.counted()]).all():
-            problems.append(
-                f"{target.source}, column {column!r}: the target has no value at all. "
-                "Give a column that holds values."
-            )
-            continue
-        problems += [
-            f"{target.source}, column {column!r}: item {item!r} has no value of the target. "
-            "Take out its rows, or list it under data.exclude_items."
-            for item, rows in target.iterate_items()
-            if np.isnan(values[rows]).all()
-        ]
-    return problems
-
-
-def _faults_of_clock(table: Table, name: str, schema: DataSchema) -> list[str]:
-    stream = schema.streams[name]
-    if table.times is None:
-        return []
-    place = f"{table.source}, column {stream.time!r}"
-    if table.has_time_zone != schema.has_time_zone:
-        had = "stated a UTC offset" if schema.has_time_zone else "had no UTC offset"
-        return [f"{place}: the model was trained on times that {had}. Write them the same way."]
-    if stream.clock is None:
-        return []
-    found = FoundClock(stream.clock, stream.stamp, stream.stamp_shift)
-    row = first_off_grid(table, found)
-    if row is not None:
-        stamp = describe_row(table, row, schema.time_zone)
-        return [
-            f"{place}: {stamp} does not stand on a grid of {stream.clock}, which stream {name!r} "
-            "had in training. Correct the row, or take it out."
-        ]
-    other = item_with_other_period(table, found)
-    if other is not None:
-        logger.warning(
-            "%s: rows mostly every %s, in training every %s: the places between are missing",
-            table.source,
-            other[1],
-            stream.clock,
-        )
-    return []
-
-
-def _describe_absences(tables: dict[str, Table], items: tuple[str, ...]) -> tuple[str, ...]:
-    notes = []
-    for name, table in tables.items():
-        if table.items is None:
-            continue
-        present = set(table.items)
-        absent = [item for item in items if item not in present]
-        if absent:
-            notes.append(f"stream {name!r} has no row of item {_listing(absent)}: absent there")
-        extra = sorted(present - set(items))
-        if extra:
-            notes.append(f"stream {name!r} has item {_listing(extra)} without a target: left out")
-    return tuple(notes)
-
-
-def _listing(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _faults_of_split(dataset: Dataset) -> list[str]:

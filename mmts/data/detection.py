@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from mmts.config_base import Months, microseconds
-from mmts.data.array_files import as_tensor
 from mmts.data.availability import starts_of
+from mmts.data.cache.array_files import as_tensor
 from mmts.data.clock import DAY, Clock
 from mmts.data.config import StreamConfig
 from mmts.data.table import Table

@@ -11,14 +11,14 @@ import numpy.typing as npt
 from pydantic import ConfigDict, Field
 
 from mmts.config_base import Config
-from mmts.data.array_files import release
 from mmts.data.availability import row_availability
+from mmts.data.cache.array_files import release
 from mmts.data.calendar_features import vocabularies
 from mmts.data.schema import ColumnSchema, StreamSchema
 from mmts.data.table import Table, Words
-from mmts.data.text import TextFeatures, TextState, fit_text
-from mmts.data.text_config import TextConfig
-from mmts.data.text_embedding import EmbeddingCache
+from mmts.data.text.config import TextConfig
+from mmts.data.text.embedding import EmbeddingCache
+from mmts.data.text.features import TextFeatures, TextState, fit_text
 
 UNSEEN = 0
 """Code of a category that the train split does not hold; the known ones follow from 1."""

@@ -11,13 +11,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mmts.data.array_files import as_tensor, release
 from mmts.data.availability import row_starts, stated_availability
+from mmts.data.cache.array_files import as_tensor, release
 from mmts.data.row_search import RowSearch
 from mmts.data.scaling import BLOCK, StreamScaling, column_encoder
 from mmts.data.schema import StreamSchema
 from mmts.data.table import Table, Words
-from mmts.data.text_embedding import EmbeddingCache
+from mmts.data.text.embedding import EmbeddingCache
 
 Allocator = Callable[[str, tuple[int, ...], type], npt.NDArray[Any]]
 """Makes an array of a name, shape and type: in memory, or as a memory map."""

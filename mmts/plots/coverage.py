@@ -12,8 +12,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from mmts.data.coverage import Coverage, cover_streams
 from mmts.data.dataset import Dataset
+from mmts.data.findings.coverage import Coverage, cover_streams
 from mmts.data.splits import SPLITS
 from mmts.plots.style import (
     GRID,

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mmts.data.dataset import load_streams
-from mmts.data.frames import Source
+from mmts.data.reading.sources import Source
 from mmts.data.times import format_times
 from mmts.errors import DataError
 from mmts.forecasting import Forecaster

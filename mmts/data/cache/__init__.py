@@ -1,0 +1,1 @@
+"""Arrays and streams that are kept on disk."""

@@ -1,0 +1,1 @@
+"""What the data hold, and what is unusual about them."""

@@ -1,0 +1,1 @@
+"""Reading any table that a user has: files to checked columns."""

@@ -1,0 +1,1 @@
+"""Prose as numbers."""
