@@ -77,10 +77,9 @@ class Stream:
 
     def observed_share(self) -> float:
         """Return the share of values that are there."""
-        observed = sum(
-            int((~torch.isnan(self.values[begin : begin + BLOCK])).sum())
-            for begin in range(0, len(self.values), BLOCK)
-        )
+        observed = 0
+        for begin in range(0, len(self.values), BLOCK):
+            observed += int((~torch.isnan(self.values[begin : begin + BLOCK])).sum())
         return observed / max(1, self.values.numel())
 
     def observed(self, item: int, channels: list[int]) -> Tensor:
@@ -130,7 +129,9 @@ def build_stream(
         return empty_stream(schema, len(items))
 
     values = allocate("values", (layout.num_rows, schema.num_channels), np.float32)
-    values.fill(np.nan)
+    for begin in range(0, layout.num_rows, BLOCK):
+        values[begin : begin + BLOCK] = np.nan
+        release(values)
     encoders = [column_encoder(table, column, scaling, cache) for column in schema.columns]
     for rows, places in layout.blocks():
         for encode, channels in zip(encoders, schema.slices, strict=True):

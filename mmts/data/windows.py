@@ -82,34 +82,59 @@ def list_origins(
     target value in its horizon. known_at: when all values of the horizon must have become known,
     if that matters. Times in microseconds.
     """
-    channels = target.schema.channels("target")
-    items, origins = [], []
-    for item, (first_row, end_row) in enumerate(
-        zip(target.begin.tolist(), target.end.tolist(), strict=True)
-    ):
-        first_time = target.first_time[item]
-        # The first place at or after `begin`, which may lie inside a day or month.
-        first = max(
-            target.schema.context_steps, int(schema.clock.elapsed(first_time, begin - 1)) + 1
-        )
-        last = min(end_row - first_row, int(schema.clock.elapsed(first_time, end))) - schema.horizon
-        for low in range(first, last + 1, BLOCK):
-            high = min(low + BLOCK, last + 1)
-            rows = target.values[first_row + low : first_row + high + schema.horizon - 1, channels]
-            seen = (~torch.isnan(rows)).any(dim=1).cumsum(0)
-            seen = torch.cat([seen.new_zeros(1), seen])
-            usable = seen[schema.horizon :] > seen[: -schema.horizon]
-            if known_at is not None:
-                known = _known_from(target, item, low, high + schema.horizon - 1)
-                late = ((known > known_at) & (seen[1:] > seen[:-1])).cumsum(0)
-                late = torch.cat([late.new_zeros(1), late])
-                usable &= late[schema.horizon :] == late[: -schema.horizon]
-            places = low + torch.nonzero(usable).flatten()
-            origins.append(schema.clock.advance(first_time, places))
-            items.append(torch.full((len(places),), item, dtype=torch.int32))
-    if not items:
-        return Windows(torch.zeros(0, dtype=torch.int32), torch.zeros(0, dtype=torch.int64))
-    return Windows(torch.cat(items), torch.cat(origins))
+    ranges = [_full_places(target, schema, item, begin, end) for item in range(len(target.begin))]
+    # There may be very many: they are written where they stay.
+    most = sum(max(0, last - first) for first, last in ranges)
+    items = torch.empty(most, dtype=torch.int32)
+    origins = torch.empty(most, dtype=torch.int64)
+    count = 0
+    for item, (first, last) in enumerate(ranges):
+        for low in range(first, last, BLOCK):
+            places = _usable_places(target, schema, item, low, min(low + BLOCK, last), known_at)
+            here = slice(count, count + len(places))
+            origins[here] = schema.clock.advance(target.first_time[item], places)
+            items[here] = item
+            count += len(places)
+    return Windows(items[:count], origins[:count])
+
+
+def _full_places(
+    target: Stream, schema: DataSchema, item: int, begin: int, end: int
+) -> tuple[int, int]:
+    """Return the first origin of an item in [begin, end), and the one after the last, as rows.
+
+    They have a full context and a full horizon; rows count from the item's first.
+    """
+    first_time, length = target.first_time[item], int(target.end[item] - target.begin[item])
+    # The first place at or after `begin`, which may lie inside a day or month.
+    first = max(target.schema.context_steps, int(schema.clock.elapsed(first_time, begin - 1)) + 1)
+    last = min(length, int(schema.clock.elapsed(first_time, end))) - schema.horizon
+    return first, last + 1
+
+
+def _usable_places(
+    target: Stream, schema: DataSchema, item: int, low: int, high: int, known_at: int | None
+) -> Tensor:
+    """Return which origins in rows [low, high) have a target value ahead, (window,) int64.
+
+    known_at: when all of them must have been known, if that matters.
+    """
+    horizon, channels = schema.horizon, target.schema.channels("target")
+    begin = int(target.begin[item])
+    rows = target.values[begin + low : begin + high + horizon - 1, channels]
+    seen = _count_up((~torch.isnan(rows)).any(dim=1))
+    usable = seen[horizon:] > seen[:-horizon]
+    if known_at is not None:
+        known = _known_from(target, item, low, high + horizon - 1)
+        late = _count_up((known > known_at) & (seen[1:] > seen[:-1]))
+        usable &= late[horizon:] == late[:-horizon]
+    return low + torch.nonzero(usable).flatten()
+
+
+def _count_up(flags: Tensor) -> Tensor:
+    """Return how many of the flags before each place are set, (flag + 1,)."""
+    counts = flags.cumsum(0)
+    return torch.cat([counts.new_zeros(1), counts])
 
 
 class OriginCounts(NamedTuple):

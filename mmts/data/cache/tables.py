@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmts.data.cache.array_files import GrowingArray
+from mmts.data.cache.array_files import GrowingArray, release
 from mmts.data.cache.digests import digest_of, file_digest
 from mmts.data.cache.entries import EntryCache, EntryWriter
 from mmts.data.cache.spoken import Spoken
@@ -121,6 +121,7 @@ def _store(table: Table, writer: EntryWriter) -> dict[str, Any]:
     for name, array in arrays.items():
         for begin in range(0, max(len(array), 1), BLOCK):
             writer.append(name, array[begin : begin + BLOCK])
+            release(array)
     return {
         "items": None if table.items is None else list(table.items),
         "columns": list(table.columns),

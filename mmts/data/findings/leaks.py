@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from mmts.data.config import Role
 from mmts.data.findings.coverage import Coverage
+from mmts.data.findings.excerpt import choose_excerpt, cut_excerpt
 from mmts.data.findings.finding import Finding
 from mmts.data.scaling import StreamScaling
 from mmts.data.schema import DataSchema
@@ -52,9 +53,19 @@ def find_leaks(
     A past column tells too much when its value at t is the target at t + k and becomes known
     before that does; a future column also when it is the target of its own time, or of less than
     a horizon before. Only places where the target changes count: where it stays, its own past
-    tells as much, and so it does of a target that repeats itself, which is let go. Rows are
-    sampled and shifts are at most a horizon, so that the time taken is bounded.
+    tells as much, and so it does of a target that repeats itself, which is let go. Of large
+    streams an excerpt is read, rows are sampled and shifts are at most a horizon, so that time and
+    memory are bounded.
     """
+    streams = {
+        name: stream
+        for name, stream in streams.items()
+        if stream.schema.clock == schema.clock and stream.schema.calendar is None
+    }
+    excerpt = choose_excerpt(streams[schema.target_stream])
+    if excerpt is not None:
+        margin = min(schema.horizon, _MAX_SHIFT)
+        streams = {name: cut_excerpt(s, excerpt, margin) for name, s in streams.items()}
     target = streams[schema.target_stream]
     coverage = Coverage.of(target, scaling[schema.target_stream])
     names = [column.name for column in target.schema.columns]
@@ -64,15 +75,14 @@ def find_leaks(
         if len(target_values.changes) < MIN_PAIRS or target_values.repeats_itself():
             continue
         for other, stream in streams.items():
-            if stream.schema.clock == schema.clock and stream.schema.calendar is None:
-                pair = _Pair(target_values, Coverage.of(stream, scaling[other]))
-                found += [
-                    Finding("leak", other, column.name, _say(match, column.role, name))
-                    for place, column in enumerate(stream.schema.columns)
-                    if column.type == "number"
-                    and (other != schema.target_stream or column.name != name)
-                    if (match := pair.latest_match(place)) is not None
-                ]
+            pair = _Pair(target_values, Coverage.of(stream, scaling[other]))
+            found += [
+                Finding("leak", other, column.name, _say(match, column.role, name))
+                for place, column in enumerate(stream.schema.columns)
+                if column.type == "number"
+                and (other != schema.target_stream or column.name != name)
+                if (match := pair.latest_match(place)) is not None
+            ]
     return found
 
 

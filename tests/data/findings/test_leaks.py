@@ -149,3 +149,20 @@ def test_every_training_is_warned_of_a_leak(
         dataset = load(tmp_path, frames, settings)
     assert any("equals the target 'load' 3 steps later" in note for note in dataset.notes)
     assert "equals the target 'load' 3 steps later" in caplog.text
+
+
+def test_a_leak_is_found_in_an_excerpt_of_a_large_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = make_frames()
+    load = frames["load"]
+    frames["load"] = load.assign(soon=load.groupby("item")["load"].shift(-3))
+    settings = make_settings()
+    settings["data"]["streams"]["load"]["past"] = ["staff", "soon"]
+    write_frames(tmp_path, frames)
+    dataset = load_dataset(load_config(write_config(tmp_path, settings)).data)
+    whole = find_leaks(dataset.schema, dataset.streams, dataset.scaling)
+    monkeypatch.setattr("mmts.data.findings.excerpt.MAX_ROWS", 300)
+    part = find_leaks(dataset.schema, dataset.streams, dataset.scaling)
+    assert [leak.column for leak in part] == [leak.column for leak in whole] == ["soon"]
+    assert "3 steps later" in str(part[0])
