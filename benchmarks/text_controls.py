@@ -37,7 +37,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if not arguments.data.is_dir():
         parser.error(f"{arguments.data}: there is no such folder")
-    logging.basicConfig(level=logging.WARNING)
+    logging.basicConfig(level=logging.ERROR)
 
     overrides = [f"data.root={arguments.data.resolve()}", "tracking={enabled: false}"]
     overrides += arguments.set

@@ -26,7 +26,7 @@ from mmts.data.calendar_features import build_calendar, check_holidays
 from mmts.data.config import DataConfig
 from mmts.data.dataset_faults import describe_absences, faults_of_clock, faults_of_items
 from mmts.data.findings.leaks import find_leaks
-from mmts.data.layout import build_schema, fit_event_counts
+from mmts.data.layout import build_schema, fit_schema
 from mmts.data.reading.reader import choose_columns, require_trained_columns
 from mmts.data.reading.sources import Source
 from mmts.data.scaling import StreamScaling, calendar_scaling, fit_scaling
@@ -155,7 +155,7 @@ def _prepare(
     notes = describe_absences(tables, items)
     # Nothing may be learned from items that have no target.
     tables = {name: table.select(items) for name, table in tables.items()}
-    schema = fit_event_counts(schema, tables, split.validation)
+    schema = fit_schema(schema, tables, split.validation)
     embeddings = _choose_embeddings(config)
     scaling = {
         name: calendar_scaling(stream)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmts.config_base import Months, format_period, microseconds
-from mmts.data.availability import Times, row_availability, starts_of
+from mmts.data.availability import Times, row_availability, row_ends, row_starts, starts_of
 from mmts.data.calendar_features import calendar_columns
 from mmts.data.clock import Clock
 from mmts.data.config import DataConfig, StreamConfig
@@ -123,7 +123,7 @@ class _Builder:
             context_steps = -(-span // clock.period)
             future_steps = self._future_steps(table, found) if has_future else 0
         else:
-            # How many there really are is learned from the train split, by `fit_event_counts`.
+            # How many there really are is learned from the train split, by `fit_schema`.
             context_steps, future_steps = MAX_EVENTS, MAX_EVENTS if has_future else 0
             span = self.default_span
             if isinstance(stream.context_length, int):
@@ -174,13 +174,17 @@ class _Builder:
         return -(-self.horizon * self.clock.every // period) + int(straddles)
 
 
-def fit_event_counts(schema: DataSchema, tables: dict[str, Table], cut: int) -> DataSchema:
+def fit_schema(schema: DataSchema, tables: dict[str, Table], cut: int) -> DataSchema:
     """Give windows of irregular streams as many places as the train split ever needs.
 
+    A stream on a clock whose rows say when they became known learns how late they are at least,
+    so that its windows end where something may be known.
     cut: end of the train split, int64 microseconds. Logs when `MAX_EVENTS` are too few.
     """
     streams = dict(schema.streams)
     for name, stream in schema.streams.items():
+        if stream.is_regular and stream.available_at is not None and not stream.has_future:
+            streams[name] = _with_lateness(stream, tables[name], cut)
         if stream.is_regular or stream.is_static or stream.context_span == _UNLIMITED:
             continue
         table = tables[name]
@@ -205,6 +209,15 @@ def fit_event_counts(schema: DataSchema, tables: dict[str, Table], cut: int) -> 
             changes["future_steps"] = min(ahead, MAX_EVENTS)
         streams[name] = stream.model_copy(update=changes)
     return schema.model_copy(update={"streams": streams})
+
+
+def _with_lateness(stream: StreamSchema, table: Table, cut: int) -> StreamSchema:
+    """Return the schema with the least lateness of the rows that were known at the cut."""
+    available = row_availability(table, stream)
+    late = available - row_ends(row_starts(table, stream), stream.clock)
+    late = late[table.counted() & (available <= cut)]
+    lateness = max(0, int(late.min())) if len(late) else 0
+    return stream.model_copy(update={"lateness": lateness})
 
 
 def _most_events(table: Table, reached: Times, span: int, known: npt.NDArray[np.bool_]) -> int:

@@ -44,7 +44,8 @@ class StreamSchema(Config):
     stamp: what the timestamps of rows mark; stamp_shift: by how much later they stand, such as
         minus one day where months are stamped with the date of their last day.
     days: of events whose stamps tell no time of day; they are known when their day is over.
-    available_at: column that tells instead when each row is known.
+    available_at: column that tells instead when each row is known; lateness: how long after its
+        period that is at least, on a clock, learned from the train split.
     context_steps, future_steps: rows that a window holds before and from its anchor on.
     context_span: age at which an event drops out of the window.
     """
@@ -59,6 +60,7 @@ class StreamSchema(Config):
     delay: int
     days: Clock | None = None
     available_at: str | None = None
+    lateness: int = 0
     known_ahead: int | None
     calendar: CalendarSchema | None = None
     context_steps: int = Field(gt=0)

@@ -69,7 +69,8 @@ def find_anchors(stream: Stream, items: Tensor, origins: Tensor) -> Tensor:
     if schema.clock is None:
         return known
     # What was published early stays where it stands on the grid, and what is late leaves a gap.
-    due = begin + schema.clock.elapsed(stream.first_time[items], origins - schema.delay)
+    reached = origins - max(schema.delay, schema.lateness)
+    due = begin + schema.clock.elapsed(stream.first_time[items], reached)
     return torch.maximum(known, due)
 
 

@@ -405,3 +405,22 @@ def test_a_known_future_of_any_rate_reaches_to_the_end_of_the_horizon(
     ends = plan.end.masked_fill(~known, -torch.inf).amax(1)
     assert (ends >= horizon).all()
     assert (plan.start[known] < horizon).all()
+
+
+def test_rows_that_are_always_late_fill_the_window_as_a_delay_does(tmp_path: Path) -> None:
+    frames, settings = make_frames(), make_settings()
+    weather = frames["weather"]
+    # Known a week after the three hours were over; the window holds 18 hours.
+    frames["weather"] = weather.assign(published=weather["time"] + pd.Timedelta("171h"))
+    write_frames(tmp_path, frames)
+    stream = settings["data"]["streams"]["weather"]
+    settings["data"]["split"] = {"validation": "2024-01-14", "test": "2024-01-15"}
+    stream |= {"past": ["temperature", "wind"], "delay": "168h"}
+    by_delay = load_dataset(load_config(write_config(tmp_path, settings)).data).windows("train")
+    stream |= {"available_at": "published", "delay": "0h"}
+    by_column = load_dataset(load_config(write_config(tmp_path, settings)).data).windows("train")
+    chosen = torch.arange(len(by_delay))
+    one, other = (w.gather(chosen).streams["weather"] for w in (by_delay, by_column))
+    assert one.observed.any()
+    assert torch.equal(one.observed, other.observed)
+    torch.testing.assert_close(one.values, other.values)
