@@ -137,6 +137,23 @@ def make_settings() -> dict[str, Any]:
     }
 
 
+def add_words(frames: dict[str, pd.DataFrame], settings: dict[str, Any]) -> None:
+    """Put prose, a flag, a hashed category and the calendar into the small world, in place."""
+    said = ["storm ahead", "calm and dry", "storm over", "dry"]
+    days = range(len(frames["news"]))
+    frames["news"] = frames["news"].assign(
+        body=[said[day % len(said)] for day in days], urgent=[day % 3 == 0 for day in days]
+    )
+    streams = settings["data"]["streams"]
+    streams["news"] |= {
+        "past": ["mood"], "flag": ["urgent"], "text": ["body"],
+        "text_features": {"kind": "tfidf", "dim": 3},
+    }  # fmt: skip
+    streams["plan"]["hash_buckets"] = {"shift": 4}
+    streams["calendar"] = {"calendar": ["hour", "weekday", "time_of_day"], "context_length": "6h"}
+    settings["model"]["encoders"]["calendar"] = {"kind": "mlp", "dim": 4, "num_layers": 1}
+
+
 def write_world(folder: Path, settings: dict[str, Any] | None = None) -> Path:
     """Write streams and config of the small world; returns the path of the config."""
     write_frames(folder, make_frames())

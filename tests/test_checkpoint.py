@@ -15,9 +15,9 @@ from mmts.checkpoint import load_checkpoint, save_checkpoint
 from mmts.errors import CheckpointError
 from mmts.forecasting import Forecaster
 from tests.conftest import Command
-from tests.factories import make_frames
+from tests.factories import add_words, make_frames, make_settings
 
-VERSION_1 = Path(__file__).parent / "checkpoints" / "format_1.mmts"
+FORMATS = Path(__file__).parent / "checkpoints"
 
 
 def metadata_of(path: Path) -> dict[str, Any]:
@@ -73,10 +73,15 @@ def test_a_forecast_needs_no_training_file(trained: Path, tmp_path: Path) -> Non
     assert len(forecast) == 12
 
 
-def test_the_first_format_loads_for_ever() -> None:
-    assert metadata_of(VERSION_1)["format_version"] == 1
-    forecast = Forecaster.from_checkpoint(VERSION_1).predict(make_frames())
-    expected = json.loads(VERSION_1.with_suffix(".json").read_text())
+@pytest.mark.parametrize("version", [1, 2])
+def test_every_format_loads_for_ever(version: int) -> None:
+    path = FORMATS / f"format_{version}.mmts"
+    assert metadata_of(path)["format_version"] == version
+    frames = make_frames()
+    if version > 1:
+        add_words(frames, make_settings())
+    forecast = Forecaster.from_checkpoint(path).predict(frames)
+    expected = json.loads(path.with_suffix(".json").read_text())
     torch.testing.assert_close(
         torch.tensor(forecast["0.5"].to_list()), torch.tensor(expected), rtol=1e-4, atol=1e-4
     )

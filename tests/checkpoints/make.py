@@ -13,7 +13,7 @@ from mmts.checkpoint import FORMAT_VERSION, load_checkpoint, save_checkpoint
 from mmts.config import load_config
 from mmts.experiment import train
 from mmts.forecasting import Forecaster
-from tests.factories import make_frames, write_world
+from tests.factories import add_words, make_frames, make_settings, write_config, write_frames
 
 FOLDER = Path(__file__).parent
 
@@ -21,13 +21,16 @@ FOLDER = Path(__file__).parent
 def make() -> None:
     """Train the small world, and keep its checkpoint beside what it forecasts."""
     path = FOLDER / f"format_{FORMAT_VERSION}.mmts"
+    frames, settings = make_frames(), make_settings()
+    add_words(frames, settings)
     with tempfile.TemporaryDirectory() as folder:
-        config = load_config(write_world(Path(folder) / "world"))
+        write_frames(Path(folder) / "world", frames)
+        config = load_config(write_config(Path(folder) / "world", settings))
         info, model = load_checkpoint(train(config, Path(folder) / "run").checkpoint)
     data = info.config.data.model_copy(update={"root": "data"})
     info = info.model_copy(update={"config": info.config.model_copy(update={"data": data})})
     save_checkpoint(path, info, model.state_dict())
-    forecast = Forecaster.from_checkpoint(path).predict(make_frames())
+    forecast = Forecaster.from_checkpoint(path).predict(frames)
     path.with_suffix(".json").write_text(json.dumps(forecast["0.5"].to_list()) + "\n")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Command
 from tests.factories import make_frames, write_frames
 
@@ -44,6 +46,7 @@ def test_init_tells_what_it_found_and_what_comes_next(mmts: Command, tmp_path: P
     assert "    weather:\n" in (tmp_path / "experiment.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_train_takes_what_init_writes_as_it_is(mmts: Command, tmp_path: Path) -> None:
     frames = make_frames()
     frames["load"].loc[::7, "staff"] = -9999

@@ -31,6 +31,7 @@ def test_training_leaves_checkpoints_config_and_history(workplace: Path) -> None
     assert {"epoch", "train/loss", "val/loss"} <= set(epoch)
 
 
+@pytest.mark.slow
 def test_the_resolved_config_trains_to_the_same_weights(mmts: Command, workplace: Path) -> None:
     resolved = workplace / "runs/one/config.yaml"
     done = mmts("train", resolved, "--run-dir", "runs/again", cwd=workplace)
@@ -158,6 +159,7 @@ def test_config_shows_defaults_and_schema(mmts: Command, workplace: Path) -> Non
     assert "stream_dropout" in json.dumps(json.loads(schema.stdout))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["edge", "stream", "rate", "item"])
 def test_an_edge_a_stream_a_rate_or_an_item_less_needs_no_code(
     mmts: Command, tmp_path: Path, change: str

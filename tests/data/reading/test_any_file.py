@@ -144,7 +144,7 @@ SETTINGS = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(TRIES, max_examples=150)
+@settings(TRIES, max_examples=80)
 @given(edits=EDITS, ways=SETTINGS, size=st.integers(1, 60))
 def test_a_file_with_any_damage_is_read_or_refused_in_words(
     tmp_path: Path, edits: list[tuple[int, int, bytes]], ways: dict[str, Any], size: int
