@@ -56,8 +56,9 @@ def style_axes(axes: Axes, title: str = "") -> None:
 
 def style_time_axis(axes: Axes, max_ticks: int = 7) -> None:
     """Label times once each, with the day or year where it changes."""
+    # Two labels at least: with three it finds none for spans of less than three days, and warns.
     # matplotlib's module of dates has no types.
-    locator = AutoDateLocator(minticks=3, maxticks=max_ticks)  # type: ignore[no-untyped-call]
+    locator = AutoDateLocator(minticks=2, maxticks=max_ticks)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     formatter = ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_formatter(formatter)
