@@ -20,6 +20,7 @@ from torch import Tensor
 from mmts.checkpoint_versions import upgrade
 from mmts.config import ExperimentConfig
 from mmts.config_base import Config
+from mmts.data.calendar_features import calendar_columns
 from mmts.data.scaling import StreamScaling, category_sizes
 from mmts.data.schema import DataSchema
 from mmts.data.splits import Split
@@ -56,9 +57,19 @@ class CheckpointInfo(Config):
         streams = self.data_schema.streams
         if not set(self.config.data.streams) == set(streams) == set(self.scaling):
             raise ValueError("config, schema and scaling name different streams")
-        if self.data_schema.target_stream not in streams or not self.data_schema.target_columns:
-            raise ValueError("the target is in no stream")
+        target = streams.get(self.data_schema.target_stream)
+        if target is None or not self.data_schema.target_columns or target.clock is None:
+            raise ValueError("the target is in no stream on a clock")
         for name, stream in streams.items():
+            if any(column.width > 1 and column.type != "text" for column in stream.columns):
+                raise ValueError(f"a column of stream {name} is too wide")
+            made_up = stream.calendar
+            if made_up is not None and (
+                stream.clock != target.clock
+                or stream.columns != calendar_columns(made_up.features, target.clock)
+                or ("holiday" in made_up.features) != (made_up.holidays is not None)
+            ):
+                raise ValueError(f"stream {name} holds other features than the calendar's")
             if not self.scaling[name].fits(stream.columns):
                 raise ValueError(f"columns of stream {name} and their scaling differ")
         return self

@@ -30,6 +30,7 @@ _DURATION = re.compile(r"(\s*\d+(?:\.\d+)?\s*(w|d|h|min|s)\s*)+")
 _MONTHS = re.compile(r"\s*(\d+)\s*(mo|y)\s*")
 
 _MOST_MONTHS = 12 * 1000
+_LONGEST = timedelta(days=365 * 1000)
 
 MONTH = timedelta(days=365.2425) / 12
 """What a month counts as where months are held against a fixed length of time."""
@@ -73,9 +74,12 @@ def parse_duration(text: str) -> timedelta:
     if not _DURATION.fullmatch(text):
         raise ValueError(f"{text!r} is not a duration")
     try:
-        return sum((float(n) * _UNITS[unit] for n, unit in _TERM.findall(text)), timedelta())
+        found = sum((float(n) * _UNITS[unit] for n, unit in _TERM.findall(text)), timedelta())
     except OverflowError:
-        raise ValueError(f"{text!r} is not a duration that fits") from None
+        found = timedelta.max
+    if found > _LONGEST:
+        raise ValueError(f"{text!r} is not a duration that fits")
+    return found
 
 
 def format_duration(duration: timedelta) -> str:

@@ -142,10 +142,20 @@ class Forecaster:
 
     def _warn_of_unknown_future(self, gatherer: WindowGatherer) -> None:
         schema = self.info.data_schema
+        # A window per item: few enough, however many rows the streams have.
         batch = gatherer.gather(torch.arange(len(gatherer)))
         horizon = batch.step_edges[:, -1:]
         for name, stream in schema.streams.items():
             window = batch.streams[name]
+            empty = ~window.observed.flatten(1).any(dim=1)
+            if empty.any() and len(gatherer.streams[name].values) > 1:
+                logger.warning(
+                    "stream %r holds nothing in the window of %d of %d forecasts: forecasting "
+                    "without it there",
+                    name,
+                    int(empty.sum()),
+                    len(empty),
+                )
             ahead = (window.start >= 0) & (window.start < horizon)
             known = window.observed[..., stream.channels("future")].any(dim=-1)
             if stream.has_future and stream.is_regular and (ahead & ~known).any():

@@ -124,7 +124,7 @@ def test_damaged_descriptions_are_refused(trained: Path, tmp_path: Path) -> None
     del scaling["weather"]
     with pytest.raises(CheckpointError, match="name different streams"):
         load_checkpoint(rewrite(trained, tmp_path / "c.mmts", scaling=scaling))
-    for key, value in {"horizon": -1, "frequency": 0, "target_stream": "moon"}.items():
+    for key, value in {"horizon": -1, "no such key": 0, "target_stream": "moon"}.items():
         schema = {**metadata["data_schema"], key: value}
         with pytest.raises(CheckpointError, match="the description of the model is damaged"):
             load_checkpoint(rewrite(trained, tmp_path / f"{key}.mmts", data_schema=schema))
@@ -164,3 +164,35 @@ def test_a_failed_write_leaves_the_old_file(trained: Path, tmp_path: Path) -> No
         write_whole(target, b"new")
     assert (target / "kept").read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+@pytest.mark.parametrize(
+    ("stream", "changes"),
+    [
+        ("load", {"clock": None}),
+        ("load", {"clock": {"every": 10**30}}),
+        ("calendar", {"calendar": {"features": ["holiday"], "holidays": None}}),
+        ("calendar", {"calendar": {"features": ["month"]}}),
+        ("calendar", {"calendar": {"features": ["hour"], "holidays": "../x"}}),
+        (
+            "weather",
+            {"columns": [{"name": "temperature", "role": "past", "type": "number", "width": 9}]},
+        ),
+        (
+            "plan",
+            {
+                "columns": [
+                    {"name": "shift", "role": "future", "type": "category", "buckets": 10**10}
+                ]
+            },
+        ),
+    ],
+)
+def test_a_schema_that_no_training_writes_is_refused(
+    tmp_path: Path, stream: str, changes: dict[str, Any]
+) -> None:
+    source = FORMATS / "format_2.mmts"
+    schema = metadata_of(source)["data_schema"]
+    schema["streams"][stream] |= changes
+    with pytest.raises(CheckpointError, match="the description of the model is damaged"):
+        load_checkpoint(rewrite(source, tmp_path / "a.mmts", data_schema=schema))

@@ -12,6 +12,9 @@ from mmts.data.batch import Batch, StreamWindow
 from mmts.data.scaling import StreamScaling
 from mmts.data.schema import DataSchema, StreamSchema
 
+MAX_BUCKETS = 64
+"""Places of a hashed category, per step: one for each of thousands would fill all memory."""
+
 
 class WindowFeatures:
     """Lays out all that the model sees of each window side by side.
@@ -41,8 +44,10 @@ def _lay_out(window: StreamWindow, schema: StreamSchema, scaling: StreamScaling)
     parts.append(window.observed[..., [place.start for _, place in placed]].float())
     for column, place in placed:
         if column.type == "category":
-            codes = window.values[..., place.start].long()
-            one_hot = functional.one_hot(codes, scaling.num_codes(column) + 1)
+            codes, num_codes = window.values[..., place.start].long(), scaling.num_codes(column)
+            if column.buckets is not None and num_codes > MAX_BUCKETS:
+                codes, num_codes = codes % MAX_BUCKETS + 1, MAX_BUCKETS
+            one_hot = functional.one_hot(codes, num_codes + 1)
             parts.append(one_hot.float() * window.observed[..., place])
     if not schema.is_static:
         # An absent row may lie anywhere in time: its age says nothing.

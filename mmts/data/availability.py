@@ -9,11 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from mmts.data.cache.array_files import as_tensor
-from mmts.data.clock import Clock
+from mmts.data.clock import DAY, Clock
 from mmts.data.schema import StreamSchema
 from mmts.data.table import Table
 
 Times = npt.NDArray[np.int64]
+
+NEVER = 2**62
+"""When a row that is missing becomes known."""
+
+_BEYOND = 230 * 365 * DAY
+"""About the year 2200."""
 
 
 def starts_of(times: Times, clock: Clock | None, stamp: str, shift: int) -> Times:
@@ -63,5 +69,10 @@ def row_availability(table: Table, schema: StreamSchema) -> Times:
 
 
 def stated_availability(table: Table, schema: StreamSchema) -> Times | None:
-    """Return when the rows themselves say that they became known, (row,); None if they do not."""
-    return None if table.available is None else table.available + schema.delay
+    """Return when the rows themselves say that they became known, (row,); None if they do not.
+
+    A moment beyond all calendars, such as 9999-12-31, is how many files write 'not yet': never.
+    """
+    if table.available is None:
+        return None
+    return np.where(table.available >= _BEYOND, NEVER, table.available + schema.delay)

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mmts.data.availability import NEVER
 from mmts.data.schema import DataSchema, StreamSchema
-from mmts.data.streams import NEVER, Stream
+from mmts.data.streams import Stream
 from mmts.data.windows import Windows, find_anchors
 
 _SECOND = 1_000_000

@@ -36,7 +36,7 @@ class Clock(Config):
     that a zone left out, such as 2011-12-30 in Pacific/Apia, is no day.
     """
 
-    every: int = Field(gt=0)
+    every: int = Field(gt=0, lt=2**53)
     unit: Literal["microsecond", "day", "month"] = "microsecond"
     time_zone: TimeZone | None = None
 

@@ -16,6 +16,8 @@ Role = Literal["target", "past", "future", "static"]
 ColumnType = Literal["number", "category", "flag", "text"]
 ItemFrom = Literal["column", "file_name", "folder_name"]
 Columns = tuple[str, ...]
+HOLIDAYS = r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$"
+MAX_BUCKETS = 1_000_000
 CalendarFeature = Literal[
     "hour", "weekday", "day", "week", "month", "time_of_day", "time_of_year", "holiday"
 ]
@@ -93,7 +95,7 @@ class StreamConfig(ReadingConfig):
     text_features: TextConfig = Field(
         TfidfConfig(), description="How prose becomes numbers; of use where `text` is."
     )
-    hash_buckets: dict[str, Annotated[int, Field(gt=1)]] = Field(
+    hash_buckets: dict[str, Annotated[int, Field(gt=1, le=MAX_BUCKETS)]] = Field(
         default_factory=dict,
         description="Categories with very many names: into how many places they are hashed.",
     )
@@ -102,7 +104,7 @@ class StreamConfig(ReadingConfig):
     )
     holidays: str | None = Field(
         None,
-        pattern=r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$",
+        pattern=HOLIDAYS,
         description="Country, and perhaps its part, whose holidays count, such as US or DE-BY.",
     )
     context_length: Length | None = Field(
@@ -206,6 +208,8 @@ class StreamConfig(ReadingConfig):
                 yield f"column {key!r} is the time, item or availability and can hold no values"
         if self.item is not None and self.item_from != "column":
             yield "the item is named by a column and by the file; take out 'item' or 'item_from'"
+        if len(set(self.keys)) < len(self.keys):
+            yield "'time', 'item' and 'available_at' name one column twice; each needs its own"
         if self.static and len({*named, *typed}) > len(self.static):
             yield "a static stream holds nothing but static columns; split the table"
         if self.static and self.time is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from mmts.data.availability import NEVER
 from mmts.data.batch import WindowGatherer
 from mmts.data.cache.datasets import (
     StreamStore,
@@ -21,7 +22,7 @@ from mmts.data.cache.datasets import (
 )
 from mmts.data.cache.entries import ArrayCache, EntryCache
 from mmts.data.cache.spoken import Spoken
-from mmts.data.cache.tables import choose_cache, digest_source, load_table
+from mmts.data.cache.tables import cache_folder, choose_cache, digest_source, load_table
 from mmts.data.calendar_features import build_calendar, check_holidays
 from mmts.data.config import DataConfig
 from mmts.data.dataset_faults import describe_absences, faults_of_clock, faults_of_items
@@ -32,7 +33,7 @@ from mmts.data.reading.sources import Source
 from mmts.data.scaling import StreamScaling, calendar_scaling, fit_scaling
 from mmts.data.schema import DataSchema, StreamSchema
 from mmts.data.splits import SPLITS, Split, resolve_split
-from mmts.data.streams import NEVER, Stream, build_stream, empty_stream, in_memory
+from mmts.data.streams import Stream, build_stream, empty_stream, in_memory
 from mmts.data.table import Table
 from mmts.data.windows import Windows, list_origins
 from mmts.errors import CacheError, DataError, raise_all
@@ -92,12 +93,21 @@ def load_dataset(config: DataConfig) -> Dataset:
     """
     sources = stream_paths(config)
     cache = choose_cache(config, sources)
-    if cache is not None:
+    if cache is not None and not _reads_a_model(config):
         try:
             return _load_through(cache, config, sources)
         except CacheError as error:
             logger.warning("going on without a cache: %s", error)
-    return _prepare(config, sources, None)
+            cache = None
+    return _prepare(config, sources, cache)
+
+
+def _reads_a_model(config: DataConfig) -> bool:
+    """Whether texts are embedded by a model that lies anywhere and may change under its name."""
+    return any(
+        stream.text and stream.text_features.kind == "sentence_transformer"
+        for stream in config.streams.values()
+    )
 
 
 def _load_through(cache: EntryCache, config: DataConfig, sources: Mapping[str, Path]) -> Dataset:
@@ -185,7 +195,7 @@ def _choose_embeddings(config: DataConfig) -> ArrayCache | None:
     )
     if not pretrained or config.cache == "never":
         return None
-    return ArrayCache(Path(config.cache_folder).expanduser() / "embeddings")
+    return ArrayCache(cache_folder(config) / "embeddings")
 
 
 def load_streams(
@@ -202,6 +212,11 @@ def load_streams(
     not exclude.
     Raises DataError for any fault in a source, and when the target stream is left out.
     """
+    # Where files are kept here is not for a checkpoint to say, which may be a stranger's.
+    defaults = DataConfig.model_fields
+    config = config.model_copy(
+        update={name: defaults[name].default for name in ("cache", "cache_folder")}
+    )
     cache = choose_cache(config, sources)
     tables, problems = {}, []
     for name, source in sources.items():
@@ -290,7 +305,10 @@ def fingerprint(config: DataConfig) -> dict[str, str]:
     """Return the SHA-256 of what each stream was read from."""
     sources = stream_paths(config)
     cache = choose_cache(config, sources)
-    return {name: digest_source(path, cache) for name, path in sources.items()}
+    return {
+        name: digest_source(path, config.streams[name].item_from, cache)
+        for name, path in sources.items()
+    }
 
 
 def _list_items(target: Table) -> tuple[str, ...]:

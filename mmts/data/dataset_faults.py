@@ -12,6 +12,7 @@ from mmts.data.detection import (
     describe_row,
     first_off_grid,
     item_with_other_period,
+    row_behind_a_chasm,
 )
 from mmts.data.schema import DataSchema
 from mmts.data.table import Table
@@ -59,6 +60,13 @@ def faults_of_clock(table: Table, name: str, schema: DataSchema) -> list[str]:
     if stream.clock is None:
         return []
     found = FoundClock(stream.clock, stream.stamp, stream.stamp_shift)
+    chasm = row_behind_a_chasm(table, found)
+    if chasm is not None:
+        stamp = describe_row(table, chasm, schema.time_zone)
+        return [
+            f"{place}: {stamp} lies far from all rows before it. Correct its year, or take the "
+            "row out."
+        ]
     row = first_off_grid(table, found)
     if row is not None:
         stamp = describe_row(table, row, schema.time_zone)

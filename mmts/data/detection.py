@@ -20,6 +20,9 @@ from mmts.data.times import format_times
 MAX_GRID_GROWTH = 10
 """Grid rows per row of a file above which a stream counts as irregular, not as one with gaps."""
 
+MIN_GRID = 5_000_000
+"""Places that a grid may have however few rows there are."""
+
 _SHORTEST_MONTH = 28 * DAY
 _SHORTEST_DAY = 23 * DAY // 24
 
@@ -76,6 +79,19 @@ def first_off_grid(table: Table, found: FoundClock) -> int | None:
         if off.any():
             return int(rows.start) + int(off.argmax())
     return None
+
+
+def row_behind_a_chasm(table: Table, found: FoundClock) -> int | None:
+    """Return the row behind the longest gap, where the grid would be out of all proportion.
+
+    One stamp of another century makes a grid of millions of places, and is a mistake.
+    """
+    assert table.times is not None
+    most, row = MAX_GRID_GROWTH * len(table) + MIN_GRID, None
+    for rows, places, _ in _grid_places(table, found):
+        if len(places) and int(places[-1]) > most:
+            most, row = int(places[-1]), int(rows.start) + int(np.diff(places).argmax()) + 1
+    return row
 
 
 def item_with_other_period(table: Table, found: FoundClock) -> tuple[str | None, str] | None:

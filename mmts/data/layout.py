@@ -20,6 +20,7 @@ from mmts.data.detection import (
     first_off_grid,
     has_dates_alone,
     item_with_other_period,
+    row_behind_a_chasm,
 )
 from mmts.data.schema import CalendarSchema, ColumnSchema, DataSchema, StreamSchema
 from mmts.data.table import Table
@@ -127,7 +128,9 @@ class _Builder:
             context_steps, future_steps = MAX_EVENTS, MAX_EVENTS if has_future else 0
             span = self.default_span
             if isinstance(stream.context_length, int):
-                context_steps, span = stream.context_length, _UNLIMITED
+                # No window can hold more events than an item has.
+                longest = max(1, int((table.end - table.begin).max()))
+                context_steps, span = min(stream.context_length, longest), _UNLIMITED
             elif stream.context_length is not None:
                 span = _span_on(stream.context_length, self.clock)
             if stream.stamp is None and table.available is None and has_dates_alone(table, stream):
@@ -191,7 +194,8 @@ def fit_schema(schema: DataSchema, tables: dict[str, Table], cut: int) -> DataSc
         assert table.times is not None
         available = row_availability(table, stream)
         by_time = table.times if stream.has_future else available
-        most = _most_events(table, by_time, stream.context_span, available <= cut)
+        counted = table.times <= cut if stream.has_future else available <= cut
+        most = _most_events(table, by_time, stream.context_span, counted)
         if most > MAX_EVENTS:
             logger.warning(
                 "stream %r: up to %d events lie in its context; a window holds the last %d",
@@ -202,9 +206,8 @@ def fit_schema(schema: DataSchema, tables: dict[str, Table], cut: int) -> DataSc
         changes = {"context_steps": min(most, MAX_EVENTS)}
         if stream.has_future:
             horizon = schema.horizon * schema.clock.longest
+            # Room for all that lie ahead: those not yet known must take no place from others.
             known = table.times <= cut
-            if table.available is not None:
-                known &= available <= cut
             ahead = _most_events(table, table.times, horizon, known)
             changes["future_steps"] = min(ahead, MAX_EVENTS)
         streams[name] = stream.model_copy(update=changes)
@@ -252,6 +255,12 @@ def _faults_of_clock(table: Table, name: str, stream: StreamConfig, found: Found
                 "to see the first row that is off."
             ]
         return []
+    chasm = row_behind_a_chasm(table, found)
+    if chasm is not None:
+        return [
+            f"{place}: {describe_row(table, chasm, stream.time_zone)} lies far from all rows "
+            "before it. Correct its year, or take the row out."
+        ]
     if stream.frequency is not None:
         row = first_off_grid(table, found)
         if row is None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmts.config_base import Config, TimeZone
 from mmts.data.clock import Clock
-from mmts.data.config import CalendarFeature, ColumnType, Role
+from mmts.data.config import HOLIDAYS, MAX_BUCKETS, CalendarFeature, ColumnType, Role
 
 
 class ColumnSchema(Config):
@@ -25,15 +25,15 @@ class ColumnSchema(Config):
     name: str
     role: Role
     type: ColumnType
-    width: int = Field(1, gt=0)
-    buckets: int | None = None
+    width: int = Field(1, gt=0, le=4096)
+    buckets: int | None = Field(None, gt=1, le=MAX_BUCKETS)
 
 
 class CalendarSchema(Config):
     """A stream that is made up from the calendar."""
 
     features: tuple[CalendarFeature, ...]
-    holidays: str | None = None
+    holidays: str | None = Field(None, pattern=HOLIDAYS)
 
 
 class StreamSchema(Config):

@@ -59,7 +59,8 @@ def resolve_split(config: SplitConfig, target: Table, schema: DataSchema) -> Spl
             where = f"data.split: {cut.isoformat()}"
             return moment_of(cut, target.has_time_zone, where, zone)
         rows = cut if isinstance(cut, int) else int(num_rows * cut)
-        return int(clock.advance(begin, rows))
+        # Beyond the data one place is like another, and a count may be any number.
+        return int(clock.advance(begin, min(rows, num_rows + 1)))
 
     data_end = int(clock.advance(torch.tensor(int(starts.max())), 1))
     split = Split(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mmts.data.availability import row_starts, stated_availability
+from mmts.data.availability import NEVER, row_starts, stated_availability
 from mmts.data.cache.array_files import as_tensor, release
 from mmts.data.row_search import RowSearch
 from mmts.data.scaling import BLOCK, StreamScaling, column_encoder
@@ -21,9 +21,6 @@ from mmts.data.text.embedding import EmbeddingCache
 
 Allocator = Callable[[str, tuple[int, ...], type], npt.NDArray[Any]]
 """Makes an array of a name, shape and type: in memory, or as a memory map."""
-
-NEVER = 2**62
-"""When a row that is missing becomes known."""
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,8 @@ class Table:
         """Return the table of some items only; one without items stays as it is."""
         if self.items is None or set(self.items) <= set(items):
             return self
-        keep = [place for place, item in enumerate(self.items) if item in set(items)]
+        wanted = set(items)
+        keep = [place for place, item in enumerate(self.items) if item in wanted]
         return replace(
             self,
             items=tuple(self.items[place] for place in keep),

@@ -5,6 +5,7 @@ Kept times are UTC where the data state a time zone, and as they are written whe
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -13,6 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from mmts.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 
 def format_times(
@@ -37,14 +40,23 @@ def format_times(
 def moment_of(time: datetime, has_time_zone: bool, where: str, time_zone: str | None = None) -> int:
     """Return a time that the user gave in microseconds.
 
-    Without an offset it is local time in `time_zone`, or UTC without one.
-    Raises DataError when it states an offset and the data do not: nobody can tell what that means.
+    Without an offset it is local time in `time_zone`, or UTC without one; in the hour that comes
+    twice in autumn it is summer time, and a warning says so.
+    Raises DataError when it states an offset and the data do not: nobody can tell what that means;
+    and for a local time that the clock skips in spring.
     """
     if time.tzinfo is not None and not has_time_zone:
         raise DataError(f"{where} states a UTC offset, and the data do not. Leave it out.")
     zone = ZoneInfo(time_zone) if has_time_zone and time_zone is not None else UTC
     try:
-        utc = (time.replace(tzinfo=zone) if time.tzinfo is None else time).astimezone(UTC)
+        local = time.replace(tzinfo=zone) if time.tzinfo is None else time
+        utc = local.astimezone(UTC)
+        if time.tzinfo is None and utc.astimezone(zone).replace(tzinfo=None) != time:
+            raise DataError(
+                f"{where} does not exist in {time_zone}, where the clock skips it. Name another."
+            )
+        if local.replace(fold=1).utcoffset() != local.utcoffset():
+            logger.warning("%s comes twice in %s: taken for summer time", where, time_zone)
     except OverflowError:
         raise DataError(f"{where} lies outside of all calendars. Correct it.") from None
     return (utc - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

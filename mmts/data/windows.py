@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mmts.data.availability import NEVER
 from mmts.data.scaling import BLOCK
 from mmts.data.schema import DataSchema
 from mmts.data.streams import Stream
@@ -195,12 +196,16 @@ def latest_origins(target: Stream, schema: DataSchema) -> Windows:
     """Return, for every item present, the end of what is known of it.
 
     This is the first place of the grid at which the last row that has a value, in any column
-    that is not known ahead, is over and has become available.
+    that is not known ahead, is over and has become available. Rows that never do are none.
     """
     channels = target.schema.channels("target", "past")
     items, origins = [], []
     for item in range(len(target.begin)):
-        known = torch.nonzero(target.observed(item, channels).any(dim=1)).flatten()
+        holds = target.observed(item, channels).any(dim=1)
+        if target.states_availability:
+            stated = target.available[int(target.begin[item]) : int(target.end[item])]
+            holds = holds & (stated < NEVER)
+        known = torch.nonzero(holds).flatten()
         if len(known):
             items.append(item)
             last, first = int(known[-1]), target.first_time[item]

@@ -130,9 +130,9 @@ def plot_forecast(
 
 def _draw_panel(axes: Axes, forecast: pd.DataFrame, history: pd.DataFrame, title: str) -> None:
     style_axes(axes, title)
-    origin = _parse_times(forecast["origin"])[0]
-    times, values = _parse_times(history["timestamp"]), history["value"].to_numpy(dtype=np.float64)
-    steps = _parse_times(forecast["timestamp"])
+    origin = _wall_times(forecast["origin"])[0]
+    times, values = _wall_times(history["timestamp"]), history["value"].to_numpy(dtype=np.float64)
+    steps = _wall_times(forecast["timestamp"])
     before = times < steps[0]
     draw_series(axes, times[before], values[before], "observed")
     outputs = {
@@ -146,6 +146,12 @@ def _draw_panel(axes: Axes, forecast: pd.DataFrame, history: pd.DataFrame, title
         draw_series(axes, times[~before], values[~before], "actual", color=ACTUAL)
     axes.margins(x=0.01)
     style_time_axis(axes)
+
+
+def _wall_times(column: pd.Series) -> Times:
+    """Read times as the clock on the wall shows them, in whatever zone they are written."""
+    plain = column.astype(str).str.replace(r"(Z|[+-]\d\d:\d\d)$", "", regex=True)
+    return pd.to_datetime(plain).to_numpy(dtype="datetime64[us]")
 
 
 def _parse_times(column: pd.Series) -> Times:

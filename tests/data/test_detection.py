@@ -12,7 +12,7 @@ import torch
 from mmts.checkpoint import CheckpointInfo, build_model
 from mmts.config import load_config
 from mmts.data.dataset import Dataset, load_dataset
-from mmts.errors import DataError
+from mmts.errors import ConfigError, DataError
 from mmts.forecasting import Forecaster
 from tests.factories import START, make_frames, make_settings, write_config, write_frames
 
@@ -267,4 +267,42 @@ def test_everything_too_short_for_a_window_is_told(tmp_path: Path) -> None:
     settings = make_settings()
     settings["data"]["horizon"] = 1000
     with pytest.raises(DataError, match="no window of the train split"):
+        load(tmp_path, make_frames(), settings)
+
+
+def test_a_stamp_of_another_century_is_refused_in_training_and_in_a_forecast(
+    tmp_path: Path,
+) -> None:
+    frames, settings = make_frames(), make_settings()
+    settings["data"]["streams"]["weather"]["frequency"] = "3h"
+    forecaster = untrained(tmp_path / "a", frames, settings)
+    last = frames["weather"].index[-1]
+    frames["weather"].loc[last, "time"] = pd.Timestamp("9999-12-31 21:00")
+    with pytest.raises(DataError, match="9999-12-31 21:00:00 lies far from all rows before it"):
+        load(tmp_path / "b", frames, settings)
+    with pytest.raises(DataError, match="9999-12-31 21:00:00 lies far from all rows before it"):
+        forecaster.predict(frames)
+
+
+def test_a_row_that_is_available_at_the_end_of_all_calendars_never_is(tmp_path: Path) -> None:
+    frames, settings = make_frames(), make_settings()
+    load_frame = frames["load"]
+    published = load_frame["time"] + pd.Timedelta("1h")
+    frames["load"] = load_frame.assign(published=published.dt.strftime("%Y-%m-%d %H:%M"))
+    frames["load"].loc[load_frame.index[-5:], "published"] = "9999-12-31"
+    settings["data"]["streams"]["load"] |= {"available_at": "published"}
+    settings["data"]["streams"]["clock"] = {"calendar": ["hour"]}
+    forecaster = untrained(tmp_path, frames, settings)
+    found = load(tmp_path, frames, settings)
+    assert len(found.streams["clock"].values) < 1000
+    origins = forecaster.predict(frames).groupby("item_id")["origin"].first()
+    assert origins["north"] == str(START + pd.Timedelta(days=16))
+    # The default origin of south is where the rows end that are really there.
+    assert origins["south"] == str(START + pd.Timedelta(days=16) - pd.Timedelta(hours=5))
+
+
+def test_one_column_is_not_time_and_item_at_once(tmp_path: Path) -> None:
+    settings = make_settings()
+    settings["data"]["streams"]["load"]["item"] = "time"
+    with pytest.raises(ConfigError, match="name one column twice"):
         load(tmp_path, make_frames(), settings)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ import torch
 from mmts.data.batch import StreamWindow
 from mmts.data.dataset import Dataset
 from mmts.data.splits import SPLITS
+from mmts.data.times import moment_of
+from mmts.errors import DataError
 from mmts.forecasting import Forecaster
 from tests.data.test_detection import load, untrained
 
@@ -269,3 +273,14 @@ def test_a_plan_covers_the_horizon_of_items_on_grids_of_their_own(tmp_path: Path
     ends = window.end.masked_fill(~window.observed.any(-1), -torch.inf).amax(1)
     assert set(windows.windows.items.tolist()) == {0, 1}
     assert bool((ends >= 6 * HOUR).all())
+
+
+def test_a_moment_that_the_clock_skips_is_refused_and_one_that_comes_twice_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with pytest.raises(DataError, match="does not exist in Europe/Berlin"):
+        moment_of(datetime(2024, 3, 31, 2, 30), True, "origin", "Europe/Berlin")
+    with caplog.at_level(logging.WARNING, logger="mmts"):
+        found = moment_of(datetime(2024, 10, 27, 2, 30), True, "origin", "Europe/Berlin")
+    assert pd.Timestamp(found, unit="us") == pd.Timestamp("2024-10-27 00:30")
+    assert "comes twice in Europe/Berlin" in caplog.text

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mmts.data.cache.array_files import as_tensor
 from mmts.data.cache.entries import Entry, EntryCache, EntryWriter
-from mmts.data.cache.tables import digest_source
+from mmts.data.cache.tables import digest_source, versions
 from mmts.data.config import DataConfig
 from mmts.data.scaling import StreamScaling
 from mmts.data.schema import DataSchema
@@ -35,7 +35,13 @@ def describe_ingredients(
     return {
         "step": "dataset",
         "version": _VERSION,
-        "files": {name: digest_source(path, cache) for name, path in sources.items()},
+        "versions": versions(
+            "mmts", "pandas", "tzdata", "holidays", "scikit-learn", "wordllama", "tokenizers"
+        ),
+        "files": {
+            name: digest_source(path, config.streams[name].item_from, cache)
+            for name, path in sources.items()
+        },
         "data": settings,
     }
 

@@ -309,6 +309,20 @@ def _discard(folder: Path) -> bool:
     return True
 
 
+@contextmanager
+def scratch_folder(cache: Path) -> Iterator[Path]:
+    """Make a folder in the cache for the time of a `with` block.
+
+    One that a killed process has left is removed with the half-written entries.
+    """
+    folder = _temporary_folder(cache)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _temporary_folder(parent: Path) -> Path:
     return parent / f".mmts-{secrets.token_hex(8)}"
 

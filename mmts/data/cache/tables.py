@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,15 @@ import numpy.typing as npt
 
 from mmts.data.cache.array_files import GrowingArray, release
 from mmts.data.cache.digests import digest_of, file_digest
-from mmts.data.cache.entries import EntryCache, EntryWriter
+from mmts.data.cache.entries import EntryCache, EntryWriter, scratch_folder
 from mmts.data.cache.spoken import Spoken
-from mmts.data.config import DataConfig, StreamConfig
+from mmts.data.config import DataConfig, ItemFrom, StreamConfig
 from mmts.data.reading.reader import read_table
 from mmts.data.reading.sinks import ColumnSink
-from mmts.data.reading.sources import Source, find_files
+from mmts.data.reading.sources import Source, find_files, item_of, place_of
 from mmts.data.schema import ColumnSchema
 from mmts.data.table import Table, Words
-from mmts.errors import CacheError
+from mmts.errors import CacheError, ConfigError, DataError
 
 MIN_BYTES = 64_000_000
 """Size of a stream's files above which `cache: auto` keeps them."""
@@ -43,30 +43,60 @@ logger = logging.getLogger(__name__)
 def choose_cache(config: DataConfig, sources: Mapping[str, Source]) -> EntryCache | None:
     """Return the cache that the config asks for, where there is something to keep in it.
 
-    Raises DataError when a source does not exist.
+    Raises ConfigError when there can be no such folder.
     """
     if config.cache == "never":
         return None
-    sizes = [
-        sum(file.stat().st_size for file in find_files(source))
-        for source in sources.values()
-        if isinstance(source, str | Path)
-    ]
+    sizes = [_size_of(source) for source in sources.values() if isinstance(source, str | Path)]
     if config.cache == "auto" and max(sizes, default=0) <= MIN_BYTES:
         return None
-    return EntryCache(Path(config.cache_folder).expanduser())
+    return EntryCache(cache_folder(config))
 
 
-def digest_source(source: str | Path, cache: EntryCache | None) -> str:
-    """Return the SHA-256 of a file, or one over names and contents of several.
+def cache_folder(config: DataConfig) -> Path:
+    """Return the folder of the cache; raises ConfigError when there can be none of this name."""
+    try:
+        folder = Path(config.cache_folder).expanduser()
+        folder.exists()
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"data.cache_folder: {config.cache_folder!r} names no folder ({error}). "
+            "Name another, or set data.cache: never."
+        ) from None
+    return folder
+
+
+def _size_of(source: str | Path) -> int:
+    try:
+        return sum(file.stat().st_size for file in find_files(source))
+    except DataError:
+        # The reader will say so, of this file and of all others.
+        return 0
+
+
+def digest_source(source: str | Path, item_from: ItemFrom, cache: EntryCache | None) -> str:
+    """Return the SHA-256 of a file, or one over contents and what paths tell of several.
 
     cache: remembers the digests of files that did not change. Raises DataError.
     """
     memos = None if cache is None else cache.folder / "digests"
     files = find_files(source)
+    if item_from != "column":
+        return digest_of([[item_of(file, item_from), file_digest(file, memos)] for file in files])
     if files == (Path(source),):
         return file_digest(source, memos)
-    return digest_of([[str(file), file_digest(file, memos)] for file in files])
+    return digest_of([[place_of(file, source), file_digest(file, memos)] for file in files])
+
+
+def versions(*packages: str) -> dict[str, str | None]:
+    """Return the versions of packages that decide what is kept; None where one is missing."""
+    found: dict[str, str | None] = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
 
 
 def load_table(
@@ -84,17 +114,17 @@ def load_table(
     ingredients = {
         "step": "table",
         "version": _VERSION,
-        "files": digest_source(source, cache),
+        "versions": versions("mmts", "pandas", "tzdata"),
+        "files": digest_source(source, stream.item_from, cache),
         "stream": stream.model_dump(mode="json", exclude=_NOT_READING),
         "columns": [column.model_dump(mode="json") for column in columns],
     }
     try:
         entry = cache.load(ingredients)
         if entry is None:
-            cache.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=cache.folder, prefix=".parse-") as folder:
+            with scratch_folder(cache.folder) as folder:
                 with Spoken() as spoken:
-                    table = read_table(source, stream, columns, _MappedSinks(Path(folder)))
+                    table = read_table(source, stream, columns, _MappedSinks(folder))
                 with cache.write(ingredients) as writer:
                     entry = writer.finish({**_store(table, writer), "spoken": spoken.messages})
         else:

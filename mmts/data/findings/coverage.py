@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mmts.data.availability import NEVER
 from mmts.data.scaling import StreamScaling
-from mmts.data.streams import NEVER, Stream
+from mmts.data.streams import Stream
 
 Integers = npt.NDArray[np.int64]
 

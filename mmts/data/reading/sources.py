@@ -60,6 +60,14 @@ def item_of(path: Path, item_from: ItemFrom) -> str:
     return path.absolute().parent.name if item_from == "folder_name" else stem_of(path)
 
 
+def place_of(path: Path, source: str | Path) -> str:
+    """Return where a file lies within a folder or pattern, wherever that lies itself."""
+    source = Path(source)
+    marked = any(mark in str(source) for mark in _MARKS)
+    firm = _firm_part(source) if marked else source
+    return path.relative_to(firm).as_posix() if path != firm else path.name
+
+
 def is_parquet(path: Path) -> bool:
     """Tell whether a file is a Parquet file, by its name."""
     return path.suffix.lower() in PARQUET

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,11 @@ import torch
 from mmts.config import load_config
 from mmts.data import dataset as dataset_module
 from mmts.data.cache import tables as table_cache
-from mmts.data.dataset import Dataset, fingerprint, load_dataset
+from mmts.data.cache.entries import EntryCache
+from mmts.data.cache.tables import digest_source, load_table
+from mmts.data.config import StreamConfig
+from mmts.data.dataset import Dataset, fingerprint, load_dataset, load_streams
+from mmts.data.schema import ColumnSchema
 from tests.factories import make_frames, make_settings, write_config, write_frames
 
 
@@ -156,3 +161,39 @@ def test_windows_are_read_from_the_map(config_path: Path, tmp_path: Path) -> Non
     found = load(config_path)
     assert str(tmp_path / "cache") in Path("/proc/self/maps").read_text()
     assert len(found.windows("train")) > 0
+
+
+def test_the_name_of_a_file_counts_where_it_names_the_item(tmp_path: Path) -> None:
+    for name in ("north", "south"):
+        (tmp_path / f"{name}.csv").write_text("time,a\n2024-01-01,1\n2024-01-02,2\n")
+    cache = EntryCache(tmp_path / "cache")
+    columns = (ColumnSchema(name="a", role="past", type="number"),)
+    stream = StreamConfig(path="x", time="time", item_from="file_name")
+    for name in ("north", "south"):
+        table = load_table(tmp_path / f"{name}.csv", stream, columns, cache)
+        assert table.items == (name,)
+
+
+def test_a_folder_of_files_may_move(tmp_path: Path) -> None:
+    digests = []
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        for name in ("a", "b"):
+            (tmp_path / place / f"{name}.csv").write_text(f"time,{name}\n")
+        digests += [
+            digest_source(tmp_path / place, "column", None),
+            digest_source(tmp_path / place / "*.csv", "column", None),
+        ]
+    assert len(set(digests)) == 1
+
+
+def test_a_checkpoint_does_not_say_where_files_are_kept(tmp_path: Path) -> None:
+    frames, settings = make_frames(), make_settings()
+    settings["data"] |= {"cache": "always", "cache_folder": str(tmp_path / "stranger")}
+    write_frames(tmp_path, frames)
+    config = load_config(write_config(tmp_path, settings)).data
+    found = load_dataset(config)
+    shutil.rmtree(tmp_path / "stranger")
+    sources = {name: tmp_path / f"{name}.csv" for name in frames}
+    load_streams(config, found.schema, found.scaling, sources)
+    assert not (tmp_path / "stranger").exists()
