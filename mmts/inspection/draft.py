@@ -100,7 +100,6 @@ def _data(roles: Roles, lengths: Lengths, root: str, paths: dict[Path, str]) -> 
         why = "folder of the files" + ("" if Path(root).is_absolute() else ", seen from this one")
         nodes.append(Entry("root", Bare(root), why))
     nodes.append(Entry("horizon", Bare(lengths.horizon), lengths.horizon_why))
-    home = roles.target.report
     for path, reason in roles.unused.items():
         nodes.append(Remark(f"Not used: {path.name}: {reason}."))
     absent = _items_without_target(roles)
@@ -109,8 +108,9 @@ def _data(roles: Roles, lengths: Lengths, root: str, paths: dict[Path, str]) -> 
     streams: list[Node] = []
     for plan in roles.streams:
         streams.append(Remark(describe_rows(plan)))
-        zone = home.times is not None and home.times.has_time_zone
-        entries = stream_entries(plan, roles.target, lengths, paths[plan.report.path], zone)
+        entries = stream_entries(
+            plan, roles.target, lengths, paths[plan.report.path], _has_time_zone(roles)
+        )
         streams.append(Entry(plan.name, entries))
     streams += _calendar(roles, lengths)
     nodes.append(Entry("streams", streams))
@@ -127,6 +127,11 @@ def _data(roles: Roles, lengths: Lengths, root: str, paths: dict[Path, str]) -> 
     )
     nodes.append(Remark(""))
     return nodes
+
+
+def _has_time_zone(roles: Roles) -> bool:
+    """Whether the times of any stream state a UTC offset: all others need a zone then."""
+    return any(p.report.times is not None and p.report.times.has_time_zone for p in roles.streams)
 
 
 def _items_without_target(roles: Roles) -> list[str]:
@@ -228,6 +233,16 @@ def _season(plan: StreamPlan) -> int:
 def _describe(roles: Roles, lengths: Lengths) -> list[str]:
     """Return what was found, a line a stream."""
     found = []
+    plain = [
+        p.name
+        for p in roles.streams
+        if p.report.times is not None and not p.report.times.has_time_zone
+    ]
+    if plain and _has_time_zone(roles):
+        found.append(
+            f"UTC is put down for {', '.join(plain)}, whose times state no offset while others do: "
+            "correct time_zone there"
+        )
     for plan in roles.streams:
         counts = [
             f"{len(columns)} {role}"

@@ -46,7 +46,7 @@ def stream_entries(
 ) -> list[Node]:
     """Return everything that the config says of a stream.
 
-    path: of its file, relative to data.root. has_time_zone: whether the target's times state one.
+    path: of its file, relative to data.root. has_time_zone: whether times of any stream state one.
     """
     report = plan.report
     nodes: list[Node] = [*_left_out(plan, target), Entry("path", path)]
@@ -56,7 +56,7 @@ def stream_entries(
         if report.times.format is not None:
             nodes.append(Entry("time_format", report.times.format))
         if has_time_zone and not report.times.has_time_zone:
-            why = "no UTC offset is written, as the target's times have; put the right zone"
+            why = "no UTC offset is written, as other files have one; put the right zone"
             nodes.append(Entry("time_zone", "UTC", why))
     if report.item is not None:
         nodes.append(Entry("item", report.item))

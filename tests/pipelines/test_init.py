@@ -60,3 +60,16 @@ def test_train_takes_what_init_writes_as_it_is(mmts: Command, tmp_path: Path) ->
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "best.mmts").is_file()
+
+
+def test_files_with_and_without_an_offset_are_brought_together(
+    mmts: Command, tmp_path: Path
+) -> None:
+    frames = make_frames()
+    frames["weather"]["time"] = frames["weather"]["time"].dt.tz_localize("UTC")
+    write_frames(tmp_path, frames)
+    done = mmts("init", "load.csv", "weather.csv", "--target", "load", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "UTC is put down for load" in done.stdout
+    checked = mmts("check", "experiment.yaml", cwd=tmp_path)
+    assert checked.returncode == 0, checked.stderr
