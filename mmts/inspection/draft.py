@@ -138,6 +138,7 @@ def _items_without_target(roles: Roles) -> list[str]:
     report = roles.target.report
     if report.codes is None:
         return []
+    # A target was found to hold numbers, so that its values are there.
     observed = np.any([np.isfinite(c.values) for c in roles.target.target], axis=0)  # type: ignore[arg-type]
     known = set(report.codes[observed])
     return [item for place, item in enumerate(report.items) if place not in known]

@@ -108,6 +108,7 @@ def _times(parsed: pd.Series, **what: str | bool | None) -> Times | None:
         return None
     moments = np.zeros(len(parsed), dtype=np.int64)
     moments[valid] = parsed[valid].to_numpy(dtype="datetime64[us]").astype(np.int64)
+    # Each caller names fields of Times, whose types differ from one another.
     return Times(moments, valid, **what)  # type: ignore[arg-type]
 
 

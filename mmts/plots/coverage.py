@@ -384,4 +384,5 @@ def _to_numbers(moments: list[int]) -> list[float]:
     """Return times as matplotlib counts them, in days."""
     from matplotlib.dates import date2num
 
+    # matplotlib's module of dates has no types.
     return [float(number) for number in date2num(_to_times(moments))]  # type: ignore[no-untyped-call]

@@ -10,10 +10,10 @@ import logging
 import lzma
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from mmts.errors import DataError
 
@@ -75,9 +75,11 @@ def _unpacked(path: Path) -> io.BufferedReader:
     suffix = path.suffix.lower()
     if suffix == ".zip":
         return _only_member(path)
-    packed: dict[str, object] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+    packed: dict[str, Callable[[Path, str], Any]] = {
+        ".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open
+    }  # fmt: skip
     if suffix in packed:
-        raw = packed[suffix](path, "rb")  # type: ignore[operator]
+        raw = packed[suffix](path, "rb")
         return io.BufferedReader(cast(io.RawIOBase, raw), _PIECE)
     return path.open("rb")
 
@@ -144,6 +146,7 @@ class _Transcoder(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    # The stub allows any buffer; io.BufferedReader gives a memoryview.
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         while not self._ready and not self._ended:
             piece = self._stream.read(_PIECE)

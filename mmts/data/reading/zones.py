@@ -69,6 +69,7 @@ def localize_latest(times: Times, zone: str) -> Times:
 
 def _to_utc(times: Times, zone: str, is_summer: Flags, nonexistent: str) -> Times:
     stamps = pd.DatetimeIndex(times.view("datetime64[us]"))
+    # The stubs know the words of these options alone, and neither flags nor a plain str.
     local = stamps.tz_localize(zone, ambiguous=is_summer, nonexistent=nonexistent)  # type: ignore[arg-type]
     return local.tz_convert("UTC").tz_localize(None).to_numpy(dtype="datetime64[us]").view(np.int64)
 
