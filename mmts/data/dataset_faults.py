@@ -10,9 +10,9 @@ from mmts.data.config import DataConfig
 from mmts.data.detection import (
     FoundClock,
     describe_row,
+    faults_of_proportion,
     first_off_grid,
     item_with_other_period,
-    row_behind_a_chasm,
 )
 from mmts.data.schema import DataSchema
 from mmts.data.table import Table
@@ -60,13 +60,9 @@ def faults_of_clock(table: Table, name: str, schema: DataSchema) -> list[str]:
     if stream.clock is None:
         return []
     found = FoundClock(stream.clock, stream.stamp, stream.stamp_shift)
-    chasm = row_behind_a_chasm(table, found)
-    if chasm is not None:
-        stamp = describe_row(table, chasm, schema.time_zone)
-        return [
-            f"{place}: {stamp} lies far from all rows before it. Correct its year, or take the "
-            "row out."
-        ]
+    far = faults_of_proportion(table, found, schema.time_zone)
+    if far:
+        return [f"{place}: {fault}" for fault in far]
     row = first_off_grid(table, found)
     if row is not None:
         stamp = describe_row(table, row, schema.time_zone)

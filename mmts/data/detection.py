@@ -81,8 +81,8 @@ def first_off_grid(table: Table, found: FoundClock) -> int | None:
     return None
 
 
-def row_behind_a_chasm(table: Table, found: FoundClock) -> int | None:
-    """Return the row behind the longest gap, where the grid would be out of all proportion.
+def faults_of_proportion(table: Table, found: FoundClock, time_zone: str | None) -> list[str]:
+    """Name the row behind the longest gap, where the grid would be out of all proportion.
 
     One stamp of another century makes a grid of millions of places, and is a mistake.
     """
@@ -91,7 +91,12 @@ def row_behind_a_chasm(table: Table, found: FoundClock) -> int | None:
     for rows, places, _ in _grid_places(table, found):
         if len(places) and int(places[-1]) > most:
             most, row = int(places[-1]), int(rows.start) + int(np.diff(places).argmax()) + 1
-    return row
+    if row is None:
+        return []
+    return [
+        f"{describe_row(table, row, time_zone)} lies far from all rows before it. Correct its "
+        "year, or take the row out."
+    ]
 
 
 def item_with_other_period(table: Table, found: FoundClock) -> tuple[str | None, str] | None:

@@ -16,11 +16,11 @@ from mmts.data.config import DataConfig, StreamConfig
 from mmts.data.detection import (
     FoundClock,
     describe_row,
+    faults_of_proportion,
     find_clock,
     first_off_grid,
     has_dates_alone,
     item_with_other_period,
-    row_behind_a_chasm,
 )
 from mmts.data.schema import CalendarSchema, ColumnSchema, DataSchema, StreamSchema
 from mmts.data.table import Table
@@ -255,12 +255,9 @@ def _faults_of_clock(table: Table, name: str, stream: StreamConfig, found: Found
                 "to see the first row that is off."
             ]
         return []
-    chasm = row_behind_a_chasm(table, found)
-    if chasm is not None:
-        return [
-            f"{place}: {describe_row(table, chasm, stream.time_zone)} lies far from all rows "
-            "before it. Correct its year, or take the row out."
-        ]
+    far = faults_of_proportion(table, found, stream.time_zone)
+    if far:
+        return [f"{place}: {fault}" for fault in far]
     if stream.frequency is not None:
         row = first_off_grid(table, found)
         if row is None:
