@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from mmts.checkpoint_versions import upgrade
+from mmts.checkpoint_versions import upgrade, upgrade_weights
 from mmts.config import ExperimentConfig
 from mmts.config_base import Config
 from mmts.data.calendar_features import calendar_columns
@@ -28,7 +28,7 @@ from mmts.errors import CheckpointError, ConfigError
 from mmts.files import write_whole
 from mmts.model import MultimodalForecaster
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _METADATA_KEY = "mmts"
 _TEXT_PREFIX = "text/"
 """Of the names of tensors that are no weights, but what turns texts into numbers."""
@@ -106,6 +106,12 @@ def save_checkpoint(path: str | Path, info: CheckpointInfo, weights: dict[str, T
 
 def read_info(path: str | Path) -> CheckpointInfo:
     """Read all but the weights; raises CheckpointError when the file is no checkpoint."""
+    _, info = _read_versioned_info(path)
+    return info
+
+
+def _read_versioned_info(path: str | Path) -> tuple[int, CheckpointInfo]:
+    """Return the format that a file was written in, and what it says in the newest form."""
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
@@ -123,14 +129,14 @@ def read_info(path: str | Path) -> CheckpointInfo:
     except json.JSONDecodeError:
         raise CheckpointError(f"{path}: the description of the model is damaged.") from None
     found = settings.get("format_version") if isinstance(settings, dict) else None
-    if found not in range(1, FORMAT_VERSION + 1):
+    if not isinstance(found, int) or found not in range(1, FORMAT_VERSION + 1):
         raise CheckpointError(
             f"{path}: format version {found!r}; this mmts reads versions 1 to {FORMAT_VERSION}. "
             "Use the version of mmts that wrote it, or train again."
         )
     upgrade(settings)
     try:
-        return CheckpointInfo.model_validate(settings)
+        return found, CheckpointInfo.model_validate(settings)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(key) for key in first["loc"])
@@ -145,7 +151,7 @@ def load_checkpoint(path: str | Path) -> tuple[CheckpointInfo, MultimodalForecas
     Raises CheckpointError when the file is no checkpoint, when its weights are not those of its
     model, or when they are not finite.
     """
-    info = read_info(path)
+    version, info = _read_versioned_info(path)
     try:
         model = info.build_model()
     except ConfigError as error:
@@ -155,29 +161,33 @@ def load_checkpoint(path: str | Path) -> tuple[CheckpointInfo, MultimodalForecas
     for stream, scaling in info.scaling.items():
         for name, shape in scaling.array_shapes().items():
             shapes[f"{_TEXT_PREFIX}{stream}/{name}"] = shape
-    tensors = _read_tensors(path, shapes)
+    tensors = _read_tensors(path)
+    upgrade_weights(version, info.config, info.data_schema, tensors)
+    _check_tensors(path, tensors, shapes)
     model.load_state_dict({name: tensors[name] for name in weights})
     return _with_arrays(path, info, tensors), model.eval()
 
 
-def _read_tensors(path: str | Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """Read just these tensors, which must be all, of these shapes, and finite."""
-    tensors = {}
+def _read_tensors(path: str | Path) -> dict[str, Tensor]:
     with safe_open(str(path), framework="pt") as file:
-        names = set(file.keys())
-        if names != set(shapes):
-            wrong = sorted(names ^ set(shapes))
-            raise CheckpointError(f"{path}: weights missing or unknown: {', '.join(wrong[:5])}.")
-        for name, expected in shapes.items():
-            shape = tuple(file.get_slice(name).get_shape())
-            if shape != expected:
-                raise CheckpointError(
-                    f"{path}: weight {name} has shape {list(shape)}, not {list(expected)}."
-                )
-            tensors[name] = file.get_tensor(name)
-            if not torch.isfinite(tensors[name]).all():
-                raise CheckpointError(f"{path}: weight {name} holds values that are not finite.")
-    return tensors
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+
+
+def _check_tensors(
+    path: str | Path, tensors: dict[str, Tensor], shapes: dict[str, tuple[int, ...]]
+) -> None:
+    """Make sure that these are all tensors, of these shapes, and finite."""
+    if set(tensors) != set(shapes):
+        wrong = sorted(set(tensors) ^ set(shapes))
+        raise CheckpointError(f"{path}: weights missing or unknown: {', '.join(wrong[:5])}.")
+    for name, expected in shapes.items():
+        shape = tuple(tensors[name].shape)
+        if shape != expected:
+            raise CheckpointError(
+                f"{path}: weight {name} has shape {list(shape)}, not {list(expected)}."
+            )
+        if not torch.isfinite(tensors[name]).all():
+            raise CheckpointError(f"{path}: weight {name} holds values that are not finite.")
 
 
 def _with_arrays(

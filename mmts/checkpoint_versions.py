@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+from torch import Tensor
+from torch.nn import functional
+
+from mmts.config import ExperimentConfig
+from mmts.data.schema import DataSchema
+from mmts.interactions.graph import Node
+from mmts.interactions.kinds import InteractionConfig
+from mmts.model import module_key
 
 
 def upgrade(settings: dict[str, Any]) -> None:
@@ -12,6 +22,27 @@ def upgrade(settings: dict[str, Any]) -> None:
     """
     if settings.get("format_version") == 1:
         _upgrade_to_2(settings)
+    if settings.get("format_version") == 2:
+        # Only weights changed; see `upgrade_weights`.
+        settings["format_version"] = 3
+
+
+def upgrade_weights(
+    version: int, config: ExperimentConfig, schema: DataSchema, tensors: dict[str, Tensor]
+) -> None:
+    """Bring the tensors of an older checkpoint to the form of the newest, in place.
+
+    version: the format that the file was written in. Tensors that are missing or of a wrong shape
+    are left for the checks that follow.
+    """
+    if version >= 3:
+        return
+    for name, edge in config.model.edges(schema.target_stream).items():
+        prefix = f"interactions.{module_key(name)}."
+        try:
+            _edge_to_3(edge, config, schema, prefix, tensors)
+        except (KeyError, RuntimeError):
+            continue
 
 
 def _upgrade_to_2(settings: dict[str, Any]) -> None:
@@ -27,3 +58,55 @@ def _upgrade_to_2(settings: dict[str, Any]) -> None:
             stream["clock"] = {"every": period} if period else None
             stream["has_items"] = stream.get("item") is not None
     settings["format_version"] = 2
+
+
+def _edge_to_3(
+    edge: InteractionConfig,
+    config: ExperimentConfig,
+    schema: DataSchema,
+    prefix: str,
+    tensors: dict[str, Tensor],
+) -> None:
+    """Ages got a channel, sources of the same stream lost theirs, and `weighted` one projection."""
+    sources = [Node.parse(source) for source in edge.sources]
+    own = Node.parse(edge.to).stream
+    if edge.kind == "residual":
+        place = "projection.weight" if f"{prefix}projection.weight" in tensors else "channel_scale"
+        fade = _Fade(config, schema, sources[0].stream, own)
+        rate = tensors.pop(f"{prefix}decay.rate", None)
+        fade.move(rate, tensors, f"{prefix}{place}", f"{prefix}reader.rate")
+    elif edge.kind == "weighted":
+        output = tensors.pop(f"{prefix}output.weight")
+        for number, source in enumerate(sources):
+            weight = f"{prefix}projections.{number}.weight"
+            tensors[weight] = output @ tensors[weight]
+            fade = _Fade(config, schema, source.stream, own)
+            rate = tensors.pop(f"{prefix}decays.{number}.rate", None)
+            fade.move(rate, tensors, weight, f"{prefix}readers.{number}.rate")
+
+
+class _Fade:
+    """What became of the rate at which a source faded before version 3."""
+
+    def __init__(
+        self, config: ExperimentConfig, schema: DataSchema, source: str, target: str
+    ) -> None:
+        self.same_stream = source == target
+        clock = schema.streams[source].clock
+        length = 0 if clock is None else clock.period
+        length *= getattr(config.model.encoders[source], "patch_length", 1)
+        # A token read itself, whose middle lies half of its length before its end.
+        self.own_age = length / 2 / schema.frequency
+
+    def move(
+        self, rate: Tensor | None, tensors: dict[str, Tensor], weight: str, new_rate: str
+    ) -> None:
+        """Put the rate in its new place, or into the weight where it is no more."""
+        if rate is None:
+            return
+        if self.same_stream:
+            tensors[weight] = tensors[weight] * math.exp(-functional.softplus(rate) * self.own_age)
+        else:
+            tensors[new_rate] = rate
+            # The new channel, of the age, is not read.
+            tensors[weight] = functional.pad(tensors[weight], (0, 1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -26,8 +26,8 @@ from mmts.layers.initialisation import seeded
 from mmts.layers.window_norm import measure_scale, normalise_window, unit_scale
 from mmts.tokens import Tokens
 
-EdgeObserver = Callable[[str, Tensor, Tensor], None]
-"""Called with the name of an edge, what it adds, and what it is added to, (batch, token, dim)."""
+EdgeObserver = Callable[[str, Tensor, Tokens, Sequence[Tokens]], None]
+"""Called with the name of an edge, what it adds, (batch, token, dim), target and sources."""
 
 
 class ModelConfig(Config):
@@ -119,7 +119,7 @@ class MultimodalForecaster(nn.Module):
         def spec(node: Node) -> NodeSpec:
             dims = config.encoders[node.stream].node_dims()
             dim = dims[-1] if node.layer == OUT else dims[int(node.layer)]
-            return NodeSpec(dim, schema.streams[node.stream].is_static)
+            return NodeSpec(node.stream, dim, schema.streams[node.stream].is_static)
 
         def input_spec(node: Node) -> NodeSpec:
             # An edge adds to the input of a block, which is the value of the node before it.
@@ -133,7 +133,6 @@ class MultimodalForecaster(nn.Module):
                         edges[name],
                         target=input_spec(node),
                         sources=[spec(source) for source in self.sources[name]],
-                        same_stream=all(s.stream == node.stream for s in self.sources[name]),
                         time_unit=time_unit,
                     )
 
@@ -191,11 +190,16 @@ class MultimodalForecaster(nn.Module):
         return module
 
     def edge_strengths(self, batch: Batch) -> dict[str, float]:
-        """Measure how strongly each edge acts: norm of what it adds over norm of what it meets."""
+        """Measure how strongly each edge acts: norm of what it adds over norm of what it meets.
+
+        Over all target tokens that hold an observed value.
+        """
         strengths: dict[str, float] = {}
 
-        def measure(name: str, added: Tensor, base: Tensor) -> None:
-            strengths[name] = float(added.norm() / base.norm().clamp(min=1e-12))
+        def measure(name: str, added: Tensor, target: Tokens, _: Sequence[Tokens]) -> None:
+            observed = target.grid.observed
+            base = target.values[observed].norm()
+            strengths[name] = float(added[observed].norm() / base.clamp(min=1e-12))
 
         with torch.no_grad():
             self(batch, measure)
@@ -213,10 +217,11 @@ class MultimodalForecaster(nn.Module):
             edited = base
             for name in self.schedule.edges.get(node, ()):
                 # Every edge reads the same un-edited input, so their order does not matter.
-                added = self.interaction(name)(base, [values[s] for s in self.sources[name]])
+                sources = [values[source] for source in self.sources[name]]
+                added = self.interaction(name)(base, sources)
                 edited = Tokens(edited.values + added, edited.grid)
                 if observer is not None:
-                    observer(name, added, base.values)
+                    observer(name, added, base, sources)
             if before is None:
                 values[node] = edited
             elif node.layer == OUT:

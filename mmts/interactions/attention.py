@@ -8,44 +8,57 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
-from mmts.interactions.alignment import visible_tokens
 from mmts.interactions.base import Interaction, InteractionSettings, NodeSpec, normalise
+from mmts.interactions.gathering import Gathered, Gathering
 from mmts.layers.attention import TimedAttention, choose_num_heads
 from mmts.tokens import Tokens
 
 
 class AttentionConfig(InteractionSettings):
-    """Queries from the target, keys and values from the source."""
+    """Queries from the target, keys and values from the source or sources."""
 
     kind: Literal["attention"] = "attention"
     num_heads: int = Field(4, gt=0, description="Attention heads, at most.")
 
 
 class AttentionInteraction(Interaction):
-    """Cross-attention in real time; a token that sees nothing takes the null key and gets zero."""
+    """Cross-attention in real time; a token that sees nothing takes the null key and gets zero.
+
+    Source: attention, arXiv 1706.03762, between two sequences.
+    """
+
+    takes_several = True
 
     def __init__(
-        self, config: AttentionConfig, target: NodeSpec, source: NodeSpec, time_unit: float
+        self,
+        config: AttentionConfig,
+        target: NodeSpec,
+        sources: Sequence[NodeSpec],
+        time_unit: float,
     ) -> None:
-        """Build for one pair of nodes; time_unit: seconds per forecast step."""
-        super().__init__(config.dropout)
-        self.causal = config.causal
+        """Build for one target and its sources; time_unit: seconds per forecast step."""
+        super().__init__(config, target, sources, time_unit)
+        self.gathering = Gathering(target, sources, self.reach)
         self.attention = TimedAttention(
             query_dim=target.dim,
-            source_dim=source.dim,
+            source_dim=self.gathering.dim,
             num_heads=choose_num_heads(target.dim, config.num_heads),
             time_unit=time_unit,
             zero_start=True,
         )
 
     def contribute(self, target: Tokens, sources: Sequence[Tokens]) -> Tensor:
-        """Return what each target token takes from the source."""
-        (source,) = sources
+        """Return what each target token takes from the sources."""
+        seen: Gathered = self.gathering(target, sources)
         taken: Tensor = self.attention(
-            normalise(target.values),
-            normalise(source.values),
-            target.grid.middle,
-            source.grid.middle,
-            visible_tokens(target.grid, source.grid, self.causal),
+            normalise(target.values), seen.values, target.grid.middle, seen.time, seen.visible
         )
         return taken
+
+    def shares(self, target: Tokens, sources: Sequence[Tokens]) -> tuple[Tensor, ...]:
+        """Return how much each target token looks at each source token, mean of heads."""
+        seen: Gathered = self.gathering(target, sources)
+        shares: Tensor = self.attention.shares(
+            normalise(target.values), seen.values, target.grid.middle, seen.time, seen.visible
+        )
+        return seen.split(shares)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
 from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints
 from torch import Tensor, nn
 
-from mmts.config_base import Config
+from mmts.config_base import Config, Duration
+from mmts.interactions.alignment import Reach
 from mmts.tokens import Tokens
 
 NodeName = Annotated[
@@ -43,14 +44,23 @@ class InteractionSettings(Config):
         True,
         description="Whether a token takes over this edge only what was available at its own time.",
     )
+    max_lag: Duration | None = Field(
+        None,
+        description="How long before the end of a token a source token may have ended to be read; "
+        "by default any time.",
+    )
     dropout: float = Field(
         0.0, ge=0, lt=1, description="Share of training windows for which the edge is cut."
     )
 
 
 class NodeSpec(NamedTuple):
-    """What an edge must know about a node before it is built."""
+    """What an edge must know about a node before it is built.
 
+    ageless: whether its tokens stand in no time, as those of a static stream.
+    """
+
+    stream: str
     dim: int
     ageless: bool
 
@@ -61,15 +71,26 @@ class Interaction(nn.Module, ABC):
     At first it adds exactly zero: its last projection, and nothing else, starts at zero (if a
     gate started at zero too, neither would ever have a gradient).
 
+    takes_several: whether one edge may read more than one node.
     scale: () float, 1; zero switches the edge off without building anything anew.
     """
 
+    takes_several: ClassVar[bool] = False
     scale: Tensor
 
-    def __init__(self, dropout: float) -> None:
-        """Build with the share of training windows for which the edge is cut."""
+    def __init__(
+        self,
+        config: InteractionSettings,
+        target: NodeSpec,
+        sources: Sequence[NodeSpec],
+        time_unit: float,
+    ) -> None:
+        """Build for one target and its sources; time_unit: seconds per forecast step."""
         super().__init__()
-        self.dropout = dropout
+        assert len(sources) == 1 or self.takes_several
+        lag = config.max_lag
+        self.reach = Reach(config.causal, None if lag is None else lag.total_seconds())
+        self.dropout = config.dropout
         self.register_buffer("scale", torch.ones(()), persistent=False)
 
     def forward(self, target: Tokens, sources: Sequence[Tokens]) -> Tensor:
@@ -83,6 +104,16 @@ class Interaction(nn.Module, ABC):
     @abstractmethod
     def contribute(self, target: Tokens, sources: Sequence[Tokens]) -> Tensor:
         """Compute the contribution, (batch, token, dim); zero where no source token is seen."""
+
+    @abstractmethod
+    def shares(self, target: Tokens, sources: Sequence[Tokens]) -> tuple[Tensor, ...]:
+        """Tell where each target token reads.
+
+        Returns per source (batch, token, source token): the weight of each source token before
+        any projection. Over all sources they sum to at most one; what is missing went to nothing.
+        They show what is mixed, not how much it matters: the projections behind can undo any of
+        them. Read the strength of the edge for that.
+        """
 
 
 def normalise(values: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from mmts.errors import ConfigError, nearest, raise_all
-from mmts.interactions.kinds import TAKES_SEVERAL_SOURCES, InteractionConfig
+from mmts.interactions.kinds import InteractionConfig, takes_several_sources
 
 OUT = "out"
 
@@ -137,7 +137,7 @@ def _faults(edge: InteractionConfig, num_layers: Mapping[str, int]) -> list[str]
     faults = []
     for text in (*edge.sources, edge.to):
         faults += _unknown(Node.parse(text), num_layers)
-    if len(edge.sources) > 1 and edge.kind not in TAKES_SEVERAL_SOURCES:
+    if len(edge.sources) > 1 and not takes_several_sources(edge):
         faults.append(
             f"takes one source, not {len(edge.sources)}; write one edge for each, "
             "or use kind: weighted."

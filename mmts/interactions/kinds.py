@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, assert_never
+from typing import Annotated
 
 from pydantic import Field
 
 from mmts.interactions.attention import AttentionConfig, AttentionInteraction
 from mmts.interactions.base import Interaction, NodeSpec
+from mmts.interactions.bottleneck import BottleneckConfig, BottleneckInteraction
+from mmts.interactions.film import FilmConfig, FilmInteraction
+from mmts.interactions.joint import JointConfig, JointInteraction
 from mmts.interactions.residual import ResidualConfig, ResidualInteraction
 from mmts.interactions.weighted import WeightedConfig, WeightedInteraction
 
 InteractionConfig = Annotated[
-    ResidualConfig | WeightedConfig | AttentionConfig, Field(discriminator="kind")
+    ResidualConfig | FilmConfig | WeightedConfig | AttentionConfig | JointConfig | BottleneckConfig,
+    Field(discriminator="kind"),
 ]
 
-TAKES_SEVERAL_SOURCES = frozenset({"weighted"})
+_MODULES: dict[type[InteractionConfig], type[Interaction]] = {
+    ResidualConfig: ResidualInteraction,
+    FilmConfig: FilmInteraction,
+    WeightedConfig: WeightedInteraction,
+    AttentionConfig: AttentionInteraction,
+    JointConfig: JointInteraction,
+    BottleneckConfig: BottleneckInteraction,
+}
+
+
+def takes_several_sources(config: InteractionConfig) -> bool:
+    """Return whether one edge of this kind may read more than one node."""
+    return _MODULES[type(config)].takes_several
 
 
 def build_interaction(
-    config: InteractionConfig,
-    target: NodeSpec,
-    sources: Sequence[NodeSpec],
-    same_stream: bool,
-    time_unit: float,
+    config: InteractionConfig, target: NodeSpec, sources: Sequence[NodeSpec], time_unit: float
 ) -> Interaction:
     """Build the module of one edge; time_unit: seconds per forecast step."""
-    match config:
-        case ResidualConfig():
-            return ResidualInteraction(config, target, sources[0], same_stream, time_unit)
-        case WeightedConfig():
-            return WeightedInteraction(config, target, sources, time_unit)
-        case AttentionConfig():
-            return AttentionInteraction(config, target, sources[0], time_unit)
-        case _:
-            assert_never(config)
+    return _MODULES[type(config)](config, target, sources, time_unit)

@@ -3,28 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from mmts.config_base import Config
 from mmts.interactions.attention import AttentionConfig
+from mmts.interactions.bottleneck import BottleneckConfig
+from mmts.interactions.film import FilmConfig
+from mmts.interactions.joint import JointConfig
 from mmts.interactions.kinds import InteractionConfig
 from mmts.interactions.residual import ResidualConfig
 from mmts.interactions.weighted import WeightedConfig
+
+Kind = Literal["residual", "film", "weighted", "attention", "joint", "bottleneck"]
+
+_EDGES: dict[Kind, type[InteractionConfig]] = {
+    "residual": ResidualConfig,
+    "film": FilmConfig,
+    "weighted": WeightedConfig,
+    "attention": AttentionConfig,
+    "joint": JointConfig,
+    "bottleneck": BottleneckConfig,
+}
+
+_JOINING: frozenset[Kind] = frozenset({"weighted", "bottleneck"})
+"""Kinds whose meaning is to bring several sources together; all others get an edge for each."""
 
 
 class PresetConfig(Config):
     """A set of edges from every other stream to the target stream.
 
     `none`: no edge. `last`: output to output, late fusion. `ladder`: layer l to layer l + 1.
-    `lowlevel`: embeddings into every layer.
+    `lowlevel`: embeddings into every layer. `dense`: every earlier layer into every layer.
+    `bottleneck`: layer l to layer l + 1 through a few shared tokens, from a third of the depth on.
     """
 
-    preset: Literal["none", "last", "ladder", "lowlevel"]
-    kind: Literal["residual", "weighted", "attention"] = Field(
-        "attention", description="Kind of the edges; weighted joins all streams in one edge."
+    preset: Literal["none", "last", "ladder", "lowlevel", "dense", "bottleneck"]
+    kind: Kind = Field(
+        "attention",
+        description="Kind of the edges; weighted and bottleneck join all streams in one edge.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_kind(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("preset") == "bottleneck":
+            return {"kind": "bottleneck", **value}
+        return value
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.preset == "bottleneck" and self.kind != "bottleneck":
+            raise ValueError("preset 'bottleneck' has edges of kind bottleneck only")
+        return self
 
 
 def _tag_of(value: Any) -> str | None:
@@ -37,8 +69,11 @@ def _tag_of(value: Any) -> str | None:
 InteractionEntry = Annotated[
     Annotated[PresetConfig, Tag("preset")]
     | Annotated[ResidualConfig, Tag("residual")]
+    | Annotated[FilmConfig, Tag("film")]
     | Annotated[WeightedConfig, Tag("weighted")]
-    | Annotated[AttentionConfig, Tag("attention")],
+    | Annotated[AttentionConfig, Tag("attention")]
+    | Annotated[JointConfig, Tag("joint")]
+    | Annotated[BottleneckConfig, Tag("bottleneck")],
     Discriminator(_tag_of),
 ]
 """What may stand in the list of interactions: an edge, or a preset for several."""
@@ -69,28 +104,39 @@ def _pairs(
     preset: str, num_layers: Mapping[str, int], target_stream: str
 ) -> list[tuple[list[str], str]]:
     """Return, per node of the target stream that is added to, the nodes that are read."""
-    others = [stream for stream in num_layers if stream != target_stream]
+    others = {name: depth for name, depth in num_layers.items() if name != target_stream}
     depth = num_layers[target_stream]
-    if not others or preset == "none":
+    if preset == "none":
         return []
     if preset == "last":
-        return [([f"{stream}.out" for stream in others], f"{target_stream}.out")]
-    if preset == "lowlevel":
-        sources = [f"{stream}.0" for stream in others]
-        return [(sources, f"{target_stream}.{layer}") for layer in range(1, depth + 1)]
-    pairs = []
-    for layer in range(depth):
-        sources = [f"{stream}.{layer}" for stream in others if layer <= num_layers[stream]]
-        if sources:
-            pairs.append((sources, f"{target_stream}.{layer + 1}"))
-    return pairs
+        found = [([f"{stream}.out" for stream in others], f"{target_stream}.out")]
+    else:
+        found = [
+            (_read_below(preset, layer, others, depth), f"{target_stream}.{layer}")
+            for layer in range(1, depth + 1)
+        ]
+    return [(sources, to) for sources, to in found if sources]
 
 
-def _edges(kind: str, sources: list[str], to: str) -> list[InteractionConfig]:
-    match kind:
-        case "weighted":
-            return [WeightedConfig(sources=tuple(sources), to=to)]
-        case "residual":
-            return [ResidualConfig(sources=(source,), to=to) for source in sources]
+def _read_below(preset: str, layer: int, others: Mapping[str, int], depth: int) -> list[str]:
+    """Return the nodes of other streams that a layer of the target stream reads."""
+    match preset:
+        case "lowlevel":
+            return [f"{stream}.0" for stream in others]
+        case "dense":
+            return [
+                f"{stream}.{below}"
+                for stream, last in others.items()
+                for below in range(min(layer - 1, last) + 1)
+            ]
+        case "bottleneck" if layer <= depth // 3:
+            return []
         case _:
-            return [AttentionConfig(sources=(source,), to=to) for source in sources]
+            return [f"{stream}.{layer - 1}" for stream, last in others.items() if layer <= last + 1]
+
+
+def _edges(kind: Kind, sources: list[str], to: str) -> list[InteractionConfig]:
+    edge = _EDGES[kind]
+    if kind in _JOINING:
+        return [edge(sources=tuple(sources), to=to)]
+    return [edge(sources=(source,), to=to) for source in sources]

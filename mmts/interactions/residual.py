@@ -8,9 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mmts.interactions.alignment import align
-from mmts.interactions.base import Interaction, InteractionSettings, NodeSpec, normalise
-from mmts.interactions.decay import build_decay
+from mmts.interactions.as_of import AsOf
+from mmts.interactions.base import Interaction, InteractionSettings, NodeSpec
 from mmts.tokens import Tokens
 
 
@@ -25,36 +24,39 @@ class ResidualInteraction(Interaction):
 
     Within one stream and one width a channel means the same in both layers, and a scale per
     channel is enough. Between streams channels mean nothing to each other.
+    Source: identity shortcuts of residual networks, arXiv 1512.03385, across layers and streams.
     """
 
     def __init__(
         self,
         config: ResidualConfig,
         target: NodeSpec,
-        source: NodeSpec,
-        same_stream: bool,
+        sources: Sequence[NodeSpec],
         time_unit: float,
     ) -> None:
         """Build for one pair of nodes; time_unit: seconds per forecast step."""
-        super().__init__(config.dropout)
-        self.causal = config.causal
-        self.decay = build_decay(source.ageless, time_unit)
+        super().__init__(config, target, sources, time_unit)
+        (source,) = sources
+        self.reader = AsOf(target, source, self.reach, time_unit)
         self.projection: nn.Linear | None = None
         self.channel_scale: nn.Parameter | None = None
-        if same_stream and source.dim == target.dim:
+        if self.reader.same_stream and source.dim == target.dim:
             self.channel_scale = nn.Parameter(torch.zeros(target.dim))
         else:
-            self.projection = nn.Linear(source.dim, target.dim, bias=False)
+            self.projection = nn.Linear(self.reader.dim, target.dim, bias=False)
             nn.init.zeros_(self.projection.weight)
 
     def contribute(self, target: Tokens, sources: Sequence[Tokens]) -> Tensor:
         """Return the projected source as of each target token."""
-        (source,) = sources
-        aligned = align(target.grid, source, self.causal)
-        faded = normalise(aligned.values) * self.decay(aligned)
+        values, _ = self.reader(target.grid, sources[0])
+        added: Tensor
         if self.projection is not None:
-            projected: Tensor = self.projection(faded)
-            return projected
-        assert self.channel_scale is not None
-        scaled: Tensor = faded * self.channel_scale
-        return scaled
+            added = self.projection(values)
+        else:
+            assert self.channel_scale is not None
+            added = values * self.channel_scale
+        return added
+
+    def shares(self, target: Tokens, sources: Sequence[Tokens]) -> tuple[Tensor, ...]:
+        """Return what is left of the source token that is read."""
+        return (self.reader.shares(target.grid, sources[0]),)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
@@ -70,23 +72,50 @@ class TimedAttention(nn.Module):
         query_time, source_time: (batch, token), seconds relative to the origin.
         visible: (batch, token or 1, source token), bool.
         """
-        split = "batch token (head channel) -> batch head token channel"
-        queries = rearrange(self.query(query), split, head=self.num_heads)
-        keys = rearrange(self.key(source), split, head=self.num_heads)
-        values = rearrange(self.value(source), split, head=self.num_heads)
-        queries = rotate(queries, query_time / self.time_unit, self.frequencies)
-        keys = rotate(keys, source_time / self.time_unit, self.frequencies)
-
-        null = repeat(self.null_key, "head channel -> batch head 1 channel", batch=len(query))
-        keys = torch.cat([null.to(keys.dtype), keys], dim=2)
-        values = functional.pad(values, (0, 0, 1, 0))
-        mask = functional.pad(visible, (1, 0), value=True)
+        queries, keys = self._place(query, source, query_time, source_time)
+        values = functional.pad(self._split(self.value(source)), (0, 0, 1, 0))
         taken = functional.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=mask[:, None]
+            queries, keys, values, attn_mask=_with_null(visible)[:, None]
         )
         merged = rearrange(taken, "batch head token channel -> batch token (head channel)")
         output: Tensor = self.output(merged)
         return output
+
+    def shares(
+        self,
+        query: Tensor,
+        source: Tensor,
+        query_time: Tensor,
+        source_time: Tensor,
+        visible: Tensor,
+    ) -> Tensor:
+        """Return the weight of each source token, (batch, token, source token), mean of heads.
+
+        What is missing to one went to the null key. Arguments as those of `forward`.
+        """
+        queries, keys = self._place(query, source, query_time, source_time)
+        scores = (queries @ keys.transpose(2, 3)).float() / math.sqrt(queries.shape[-1])
+        scores = scores.masked_fill(~_with_null(visible)[:, None], -torch.inf)
+        return scores.softmax(dim=-1).mean(dim=1)[..., 1:]
+
+    def _place(
+        self, query: Tensor, source: Tensor, query_time: Tensor, source_time: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return queries and keys, (batch, head, token, channel), the null key first."""
+        queries = self._split(self.query(query))
+        keys = self._split(self.key(source))
+        queries = rotate(queries, query_time / self.time_unit, self.frequencies)
+        keys = rotate(keys, source_time / self.time_unit, self.frequencies)
+        null = repeat(self.null_key, "head channel -> batch head 1 channel", batch=len(query))
+        return queries, torch.cat([null.to(keys.dtype), keys], dim=2)
+
+    def _split(self, vectors: Tensor) -> Tensor:
+        split = "batch token (head channel) -> batch head token channel"
+        return rearrange(vectors, split, head=self.num_heads)
+
+
+def _with_null(visible: Tensor) -> Tensor:
+    return functional.pad(visible, (1, 0), value=True)
 
 
 def choose_num_heads(dim: int, wanted: int) -> int:

@@ -46,7 +46,10 @@ def test_a_step_beyond_what_is_known_reads_nothing() -> None:
 
 def test_unobserved_tokens_have_no_influence() -> None:
     torch.manual_seed(0)
-    specs = {"past": NodeSpec(6, ageless=False)}, {"plan": NodeSpec(3, ageless=False)}
+    specs = (
+        {"past": NodeSpec("load", 6, ageless=False)},
+        {"plan": NodeSpec("plan", 3, ageless=False)},
+    )
     decoder = HorizonDecoder(HORIZON, 8, *specs, num_heads=2, dropout=0.0, time_unit=1.0)
     past, plan = make_tokens(-5, 1, 5, 6), make_tokens(-2, 1, 6, 3)
     for tokens in (past, plan):

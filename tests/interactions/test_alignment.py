@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmts.interactions.alignment import align, visible_tokens
+from mmts.interactions.alignment import Reach, align, visible_tokens
 from mmts.tokens import TokenGrid, Tokens
 
 
@@ -34,39 +34,56 @@ grids = st.builds(
 )
 
 
-def reference(target: TokenGrid, source: Tokens, causal: bool) -> tuple[list[float], list[float]]:
-    """Return value and age at every target token, token by token."""
+lags = st.sampled_from([None, 0.0, 5.0, 20.0])
+
+
+def reference(
+    target: TokenGrid, source: Tokens, reach: Reach
+) -> tuple[list[float], list[float], list[int]]:
+    """Return value, age and number of tokens read at every target token, token by token."""
     grid = source.grid
-    values, ages = [], []
+    values, ages, counts = [], [], []
     before = -math.inf
     for j in range(target.end.shape[1]):
         now = float(target.end[0, j])
         seen = []
         for i in range(grid.end.shape[1]):
-            end, available = float(grid.end[0, i]), float(grid.available[0, i])
-            since = max(end, available) if causal else end
-            may = bool(grid.observed[0, i]) and since <= now
-            if causal:
+            start, end = float(grid.start[0, i]), float(grid.end[0, i])
+            available = float(grid.available[0, i])
+            planned = end > start if not reach.causal else available < start
+            planned |= available == start and end > start
+            since = start if planned or not reach.causal else max(end, available)
+            may = bool(grid.observed[0, i]) and (since < now if planned else since <= now)
+            if reach.causal:
                 may = may and available <= min(now, 0.0)
+            if reach.max_lag is not None:
+                may = may and now - end <= reach.max_lag
             if may:
-                middle = (float(grid.start[0, i]) + end) / 2
-                seen.append((since, float(source.values[0, i, 0]), middle))
-        recent = [entry for entry in seen if entry[0] > before] or seen[-1:]
-        values.append(sum(v for _, v, _ in recent) / len(recent) if recent else 0.0)
-        ages.append(now - sum(m for *_, m in recent) / len(recent) if recent else 0.0)
+                recent = since >= before if planned else since > before
+                seen.append((since, float(source.values[0, i, 0]), (start + end) / 2, recent))
+        read = [entry for entry in seen if entry[3]]
+        if seen and not read:
+            read = [max(seen, key=lambda entry: entry[0])]
+        values.append(sum(v for _, v, _, _ in read) / len(read) if read else 0.0)
+        ages.append(now - sum(m for _, _, m, _ in read) / len(read) if read else 0.0)
+        counts.append(len(read))
         before = now
-    return values, ages
+    return values, ages, counts
 
 
-@given(target=grids, source=grids, causal=st.booleans())
-@settings(deadline=None, max_examples=300)
-def test_alignment_equals_the_reference(target: TokenGrid, source: TokenGrid, causal: bool) -> None:
+@given(target=grids, source=grids, causal=st.booleans(), max_lag=lags)
+@settings(deadline=None, max_examples=400)
+def test_alignment_equals_the_reference(
+    target: TokenGrid, source: TokenGrid, causal: bool, max_lag: float | None
+) -> None:
+    reach = Reach(causal, max_lag)
     values = torch.arange(1.0, source.end.shape[1] + 1)[None, :, None]
-    aligned = align(target, Tokens(values, source), causal)
-    expected, ages = reference(target, Tokens(values, source), causal)
+    aligned = align(target, Tokens(values, source), reach)
+    expected, ages, counts = reference(target, Tokens(values, source), reach)
     torch.testing.assert_close(aligned.values[0, :, 0], torch.tensor(expected))
     torch.testing.assert_close(aligned.age[0], torch.tensor(ages))
     assert aligned.present[0].tolist() == [value != 0 for value in expected]
+    assert (aligned.weights[0] > 0).sum(dim=-1).tolist() == counts
 
 
 @given(target=grids, source=grids)
@@ -75,8 +92,8 @@ def test_a_causal_token_sees_nothing_that_became_available_after_its_own_time(
     target: TokenGrid, source: TokenGrid
 ) -> None:
     values = torch.randn(1, source.end.shape[1], 1, requires_grad=True)
-    aligned = align(target, Tokens(values, source), causal=True)
-    visible = visible_tokens(target, source, causal=True)
+    aligned = align(target, Tokens(values, source), Reach())
+    visible = visible_tokens(target, source, Reach())
     for j in range(target.end.shape[1]):
         (gradient,) = torch.autograd.grad(
             aligned.values[0, j, 0], values, retain_graph=True, allow_unused=True
@@ -95,5 +112,30 @@ def test_tokens_over_the_horizon_are_as_if_at_the_origin() -> None:
         available=torch.tensor([[2.0]]),
         observed=torch.tensor([[True]]),
     )
-    assert not visible_tokens(target, late, causal=True).any()
-    assert not align(target, Tokens(torch.ones(1, 1, 1), late), causal=True).present.any()
+    assert not visible_tokens(target, late, Reach()).any()
+    assert not align(target, Tokens(torch.ones(1, 1, 1), late), Reach()).present.any()
+
+
+def test_a_plan_counts_for_the_tokens_that_it_covers() -> None:
+    quarters = make_grid(-2.0, 0.25, 8, 0.0, [True] * 12, known_ahead=False)
+    hours = make_grid(-2.0, 1.0, 2, 0.0, [True] * 12, known_ahead=True)
+    values = torch.tensor([[[1.0], [2.0]]])
+    read = align(quarters, Tokens(values, hours), Reach()).values[0, :, 0]
+    assert read.tolist() == [1.0] * 4 + [2.0] * 4
+
+
+def test_an_event_that_is_published_at_once_counts_for_the_token_that_ends_with_it() -> None:
+    hours = make_grid(-3.0, 1.0, 3, 0.0, [True] * 12, known_ahead=False)
+    time = torch.tensor([[-2.0, -1.0]])
+    event = TokenGrid(time, time, time, torch.tensor([[True, True]]))
+    values = torch.tensor([[[1.0], [2.0]]])
+    assert align(hours, Tokens(values, event), Reach()).values[0, :, 0].tolist() == [1.0, 2.0, 2.0]
+
+
+def test_ages_stay_exact_under_bf16() -> None:
+    target = make_grid(-1000.0, 1.0, 1000, 0.0, [True] * 1000, known_ahead=False)
+    source = make_grid(-1000.0, 4.0, 250, 0.0, [True] * 250, known_ahead=False)
+    values = Tokens(torch.randn(1, 250, 4), source)
+    exact = align(target, values, Reach()).age
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(align(target, values, Reach()).age, exact)

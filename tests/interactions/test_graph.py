@@ -32,7 +32,7 @@ def schedule(*edges: InteractionConfig) -> Any:
     [
         (edge("residual", "wether.1", "load.2"), ["'wether'", "did you mean 'weather'"]),
         (edge("residual", "weather.7", "load.2"), ["weather.7 does not exist", "nodes 0 to 2"]),
-        (edge("attention", ["weather.0", "load.0"], "load.2"), ["one source, not 2"]),
+        (edge("film", ["weather.0", "load.0"], "load.2"), ["one source, not 2"]),
         (edge("weighted", ["weather.0", "weather.0"], "load.2"), ["a source twice"]),
         (edge("residual", "load.3", "load.2"), ["its own result", "load.2 -> load.3"]),
         (edge("residual", "load.2", "load.2"), ["its own result"]),
