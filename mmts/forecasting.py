@@ -21,7 +21,7 @@ from mmts.data.streams import Stream
 from mmts.data.times import format_times, moment_of
 from mmts.data.windows import Windows, latest_origins
 from mmts.errors import DataError, nearest, raise_all
-from mmts.model import MultimodalForecaster
+from mmts.model import EdgeObserver, MultimodalForecaster
 
 BATCH_SIZE = 256
 
@@ -83,13 +83,22 @@ class Forecaster:
         self._warn_of_unknown_future(gatherer)
         return self._to_table(self.predict_windows(gatherer), windows, items)
 
-    def predict_windows(self, windows: WindowGatherer) -> npt.NDArray[np.float64]:
-        """Forecast windows; returns (window, horizon, target, output) in the target's own units."""
+    def predict_windows(
+        self,
+        windows: WindowGatherer,
+        observer: EdgeObserver | None = None,
+        batch_size: int = BATCH_SIZE,
+    ) -> npt.NDArray[np.float64]:
+        """Forecast windows; returns (window, horizon, target, output) in the target's own units.
+
+        observer: told of everything that an edge adds, batch by batch in the order of windows.
+        """
         device = next(self.model.parameters()).device
         self.model.eval()
         with torch.inference_mode():
             pieces = [
-                self.model(batch).float().cpu() for batch in windows.to(device).batches(BATCH_SIZE)
+                self.model(batch, observer).float().cpu()
+                for batch in windows.to(device).batches(batch_size)
             ]
         return self.unscale(torch.cat(pieces).numpy().astype(np.float64))
 

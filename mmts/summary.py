@@ -19,12 +19,12 @@ from mmts.data.findings.facts import (
 )
 from mmts.data.findings.finding import Finding, say_count
 from mmts.data.findings.unusual import find_unusual
+from mmts.data.times import say_span
 from mmts.model import MultimodalForecaster
 
 UNUSUAL_SHARE = 0.1
 """By how much more than its stream a column must be missing to be named."""
 
-_SPANS = (("d", 86_400_000_000), ("h", 3_600_000_000), ("min", 60_000_000), ("s", 1_000_000))
 _SIZES = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -236,24 +236,6 @@ def _say_spread(spread: Spread) -> str:
 def _say_age(age: Spread) -> str:
     median = f"{say_span(age.median)} before the origin" if age.median else "at the origin"
     return median + (f" (at most {say_span(age.largest)})" if age.largest > age.median else "")
-
-
-def say_span(span: int) -> str:
-    """Write microseconds in the two largest units that it takes, such as `3d4h`."""
-    if span < 0:
-        return f"-{say_span(-span)}"
-    parts: list[str] = []
-    for place, (unit, size) in enumerate(_SPANS):
-        if span >= size:
-            # Rounded to the smallest unit that is written.
-            least = _SPANS[min(place + 1, len(_SPANS) - 1)][1]
-            span = round(span / least) * least
-            whole, rest = divmod(span, size)
-            parts.append(f"{whole}{unit}")
-            if rest:
-                parts.append(f"{rest // least}{_SPANS[place + 1][0]}")
-            return "".join(parts)
-    return f"{span / 1e6:g}s"
 
 
 def _say_bytes(number: float) -> str:

@@ -11,7 +11,8 @@ import pytest
 from mmts.checkpoint import build_model
 from mmts.config import load_config
 from mmts.data.dataset import load_dataset
-from mmts.summary import Summary, say_span, summarise
+from mmts.data.times import say_span
+from mmts.summary import Summary, summarise
 from tests.conftest import Command
 from tests.factories import make_frames, make_settings, write_config, write_frames
 

@@ -15,6 +15,8 @@ import pandas as pd
 
 from mmts.errors import DataError
 
+_SPANS = (("d", 86_400_000_000), ("h", 3_600_000_000), ("min", 60_000_000), ("s", 1_000_000))
+
 logger = logging.getLogger(__name__)
 
 
@@ -60,3 +62,21 @@ def moment_of(time: datetime, has_time_zone: bool, where: str, time_zone: str | 
     except OverflowError:
         raise DataError(f"{where} lies outside of all calendars. Correct it.") from None
     return (utc - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def say_span(span: int) -> str:
+    """Write microseconds in the two largest units that it takes, such as `3d4h`."""
+    if span < 0:
+        return f"-{say_span(-span)}"
+    parts: list[str] = []
+    for place, (unit, size) in enumerate(_SPANS):
+        if span >= size:
+            # Rounded to the smallest unit that is written.
+            least = _SPANS[min(place + 1, len(_SPANS) - 1)][1]
+            span = round(span / least) * least
+            whole, rest = divmod(span, size)
+            parts.append(f"{whole}{unit}")
+            if rest:
+                parts.append(f"{rest // least}{_SPANS[place + 1][0]}")
+            return "".join(parts)
+    return f"{span / 1e6:g}s"

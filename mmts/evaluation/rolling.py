@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,6 @@ from mmts.baselines.targets import collect_targets
 from mmts.checkpoint import CheckpointInfo
 from mmts.data.batch import WindowGatherer
 from mmts.data.dataset import Dataset, fingerprint, load_streams, stream_paths
-from mmts.data.splits import SPLITS
 from mmts.data.windows import count_origins
 from mmts.errors import DataError, raise_all
 from mmts.evaluation.ablation import choose_ablation, describe_ablation, leave_out, shuffle
@@ -30,7 +29,8 @@ from mmts.evaluation.report import (
     WindowForecasts,
 )
 from mmts.evaluation.scoring import Scorer
-from mmts.forecasting import Forecaster
+from mmts.forecasting import BATCH_SIZE, Forecaster
+from mmts.model import EdgeObserver
 
 MEDIAN_NOTE = (
     "the model's median is fitted to absolute errors and the ridge to squared ones, which favours "
@@ -94,16 +94,7 @@ def evaluate(
     ablation = choose_ablation(dataset.schema, without, shuffled)
     dataset = leave_out(dataset, ablation.without)
     dates = {name: (first, end) for name, first, end in dataset.split.dates(dataset.schema)}
-    gatherers = {name: dataset.windows(name) for name in {"train", "validation", split}}
-    raise_all(
-        DataError,
-        (
-            f"no window of the {name} split, {' to '.join(dates[name])}, has a full context and a "
-            "target value in the files given. Give the files of the training."
-            for name in SPLITS
-            if name in gatherers and len(gatherers[name]) == 0
-        ),
-    )
+    gatherers = gather_splits(dataset, {"train", "validation", split})
     gatherer, validation = gatherers[split], gatherers["validation"]
     read = shuffle(dataset, ablation.shuffled)
     windows = forecast_windows(forecaster, read.windows(split) if ablation.shuffled else gatherer)
@@ -150,13 +141,33 @@ def evaluate(
     )
 
 
-def forecast_windows(forecaster: Forecaster, gatherer: WindowGatherer) -> WindowForecasts:
-    """Forecast all windows, beside what came."""
+def gather_splits(dataset: Dataset, splits: Collection[str]) -> dict[str, WindowGatherer]:
+    """Return the windows of these splits; raises DataError when one of them has none."""
+    gatherers = {name: dataset.windows(name) for name in splits}
+    raise_all(
+        DataError,
+        (
+            f"no window of the {name} split, {first} to {end}, has a full context and a "
+            "target value in the files given. Give the files of the training."
+            for name, first, end in dataset.split.dates(dataset.schema)
+            if name in gatherers and len(gatherers[name]) == 0
+        ),
+    )
+    return gatherers
+
+
+def forecast_windows(
+    forecaster: Forecaster,
+    gatherer: WindowGatherer,
+    observer: EdgeObserver | None = None,
+    batch_size: int = BATCH_SIZE,
+) -> WindowForecasts:
+    """Forecast all windows, beside what came; observer: as in `Forecaster.predict_windows`."""
     targets, observed = collect_targets(gatherer)
     return WindowForecasts(
         items=gatherer.windows.items.numpy(),
         origins=gatherer.windows.origins.numpy(),
-        forecast=forecaster.predict_windows(gatherer),
+        forecast=forecaster.predict_windows(gatherer, observer, batch_size),
         actual=_unscale(forecaster, targets),
         observed=observed.numpy(),
         outputs=forecaster.model.outputs,
