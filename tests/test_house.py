@@ -37,6 +37,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("checkpoint_versions", "checkpoint"),
     ("forecasting",),
     ("evaluation",),
+    ("explanation",),
     ("plots", "summary"),
     ("tracking", "training"),
     ("experiment",),
