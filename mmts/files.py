@@ -22,6 +22,12 @@ def require_folder(path: str | Path) -> None:
         raise OutputError(f"{path}: is a folder. Name a file in it.")
 
 
+def require_picture_name(path: str | Path) -> None:
+    """Make sure that a name ends as that of a picture that can be drawn; raises OutputError."""
+    if Path(path).suffix.lower() not in (".png", ".svg"):
+        raise OutputError(f"{path}: a picture is SVG or PNG. Let its name end in .svg or .png.")
+
+
 def require_apart(inputs: Sequence[str | Path], outputs: Sequence[str | Path]) -> None:
     """Make sure that no output would overwrite an input or another output; raises OutputError."""
     taken = {Path(path).resolve() for path in inputs}

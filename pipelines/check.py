@@ -20,6 +20,10 @@ def check(
     plot: Annotated[
         Path | None, typer.Option(help="PNG file to draw in what each stream holds, and when.")
     ] = None,
+    graph: Annotated[
+        Path | None,
+        typer.Option(help="SVG or PNG file to draw in which layers condition each other."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print everything as JSON, and nothing else.")
     ] = False,
@@ -28,13 +32,16 @@ def check(
     from mmts.checkpoint import build_model
     from mmts.config import load_config
     from mmts.data.dataset import load_dataset, stream_paths
-    from mmts.files import require_apart, require_folder, write_whole
+    from mmts.files import require_apart, require_folder, require_picture_name, write_whole
     from mmts.summary import summarise
 
     experiment = load_config(config, overrides or ())
-    if plot is not None:
-        require_folder(plot)
-        require_apart([config, *stream_paths(experiment.data).values()], [plot])
+    pictures = [path for path in (plot, graph) if path is not None]
+    for path in pictures:
+        require_folder(path)
+    if graph is not None:
+        require_picture_name(graph)
+    require_apart([config, *stream_paths(experiment.data).values()], pictures)
     dataset = load_dataset(experiment.data)
     model = build_model(experiment, dataset.schema, dataset.scaling)
     summary = summarise(experiment, dataset, model)
@@ -48,6 +55,13 @@ def check(
         write_whole(plot, to_png(plot_coverage(dataset)))
         if not as_json:
             print(f"\n{plot}: the streams drawn")
+    if graph is not None:
+        from mmts.plots import plot_graph, to_picture
+
+        title = f"{experiment.name}: streams, layers and the edges between them"
+        write_whole(graph, to_picture(plot_graph(experiment.model, model, title=title), graph))
+        if not as_json:
+            print(f"\n{graph}: the graph drawn")
 
 
 if __name__ == "__main__":

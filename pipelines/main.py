@@ -7,6 +7,7 @@ import typer
 from . import config
 from .check import check
 from .evaluate import evaluate
+from .explain import explain
 from .forecast import forecast
 from .init import init
 from .terminal import run_app
@@ -21,7 +22,7 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Train forecasting models on several CSV streams at once.",
 )
-for command in (init, train, forecast, evaluate, check, ui):
+for command in (init, train, forecast, evaluate, explain, check, ui):
     app.command()(command)
 app.add_typer(config.app, name="config")
 

@@ -3,7 +3,7 @@
 from mmts.explanation.costs import INTERVAL, Cost, Metric, switched_off
 from mmts.explanation.edges import EdgeMeter, Strength
 from mmts.explanation.lags import LagProfile
-from mmts.explanation.passes import explain
+from mmts.explanation.passes import check_request, explain
 from mmts.explanation.reading import SourceReading, TokenShares
 from mmts.explanation.report import EdgeExplanation, Explanation, StreamExplanation
 
@@ -19,6 +19,7 @@ __all__ = [
     "StreamExplanation",
     "Strength",
     "TokenShares",
+    "check_request",
     "explain",
     "switched_off",
 ]

@@ -56,6 +56,7 @@ class LagMeter:
     width: int | None = None
     sums: dict[int, float] = field(default_factory=lambda: defaultdict(float))
     even_sums: dict[int, float] = field(default_factory=lambda: defaultdict(float))
+    lag_sums: dict[int, float] = field(default_factory=lambda: defaultdict(float))
 
     def add(self, target: TokenGrid, source: TokenGrid, shares: Tensor, visible: Tensor) -> None:
         """Add a batch; shares, visible: (batch, token, source token); none is read unseen."""
@@ -69,9 +70,14 @@ class LagMeter:
             self.width = _choose_width(float(lags.abs().max()) * _SECOND)
         # In float64: in float32 a month of microseconds has lost its minutes.
         bins = (lags.double() * _SECOND / self.width).floor().long()
+        read = shares[visible].double()
         lowest = int(bins.min())
-        for values, sums in ((shares[visible], self.sums), (even, self.even_sums)):
-            found = torch.bincount(bins - lowest, values.double())
+        for values, sums in (
+            (read, self.sums),
+            (even.double(), self.even_sums),
+            (read * lags.double() * _SECOND, self.lag_sums),
+        ):
+            found = torch.bincount(bins - lowest, values)
             for place in torch.nonzero(found).flatten().tolist():
                 sums[lowest + place] += float(found[place])
 
@@ -94,12 +100,11 @@ class LagMeter:
         return LagProfile(width, first * width, tuple(shares), tuple(even), self._median())
 
     def _median(self) -> int | None:
-        assert self.width is not None
         half, passed = sum(self.sums.values()) / 2, 0.0
         for place in sorted(self.sums):
             passed += self.sums[place]
             if passed >= half > 0:
-                return round((place + 0.5) * self.width)
+                return round(self.lag_sums[place] / self.sums[place])
         return None
 
 

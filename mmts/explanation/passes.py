@@ -12,6 +12,7 @@ import numpy as np
 
 from mmts.data.batch import WindowGatherer
 from mmts.data.dataset import Dataset
+from mmts.data.schema import DataSchema
 from mmts.errors import ConfigError, DataError, nearest
 from mmts.evaluation.ablation import describe_idle, leave_out, shuffle
 from mmts.evaluation.report import ALL_TARGETS, WindowForecasts
@@ -23,6 +24,20 @@ from mmts.explanation.report import EdgeExplanation, Explanation, StreamExplanat
 from mmts.forecasting import BATCH_SIZE, Forecaster
 
 logger = logging.getLogger(__name__)
+
+
+def check_request(metric: str, target: str | None, schema: DataSchema) -> None:
+    """Check what is to be measured, and of what.
+
+    Raises ConfigError for a metric that does not exist, and DataError for a target that does not.
+    """
+    known, targets = get_args(Metric), schema.target_columns
+    if metric not in known:
+        listing = f"; there are {', '.join(known)}."
+        raise ConfigError(f"there is no metric {metric!r}{nearest(metric, known, listing)}")
+    if target is not None and target not in targets:
+        listing = f"; there are {', '.join(targets)}."
+        raise DataError(f"there is no target {target!r}{nearest(target, targets, listing)}")
 
 
 def explain(
@@ -44,7 +59,7 @@ def explain(
     ConfigError for a metric that does not.
     """
     schema = dataset.schema
-    _check(metric, target, schema.target_columns)
+    check_request(metric, target, schema)
     gatherer = gather_splits(dataset, [split])[split]
     model = forecaster.model
     configured = forecaster.info.config.model.edges(schema.target_stream)
@@ -118,16 +133,6 @@ def explain(
         ),
         run_id=forecaster.info.run_id,
     )
-
-
-def _check(metric: str, target: str | None, targets: tuple[str, ...]) -> None:
-    known = get_args(Metric)
-    if metric not in known:
-        listing = f"; there are {', '.join(known)}."
-        raise ConfigError(f"there is no metric {metric!r}{nearest(metric, known, listing)}")
-    if target is not None and target not in targets:
-        listing = f"; there are {', '.join(targets)}."
-        raise DataError(f"there is no target {target!r}{nearest(target, targets, listing)}")
 
 
 def _pooled(targets: tuple[str, ...]) -> str:

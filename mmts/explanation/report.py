@@ -87,8 +87,8 @@ class Explanation:
         return (
             f"cost: change in {self.metric.upper()} of {self.target}, with an interval of "
             f"{INTERVAL} standard errors to either side, from {self.num_blocks} blocks of "
-            "origins; strength: norm of what an edge adds over the norm of what it adds to, and "
-            f"within which {SPREAD[1] - SPREAD[0]}% of windows lie"
+            "origins; strength: norm of what an edge adds over the norm of what it adds to, in all "
+            f"windows together, and from where to where {SPREAD[1] - SPREAD[0]}% of windows lie"
         )
 
     @property

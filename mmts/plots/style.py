@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib import rc_context
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
@@ -143,3 +145,16 @@ def to_png(figure: Figure) -> bytes:
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=150)
     return picture.getvalue()
+
+
+def to_svg(figure: Figure) -> bytes:
+    """Return the picture as an SVG file, the same each time: without date, with fixed names."""
+    picture = io.BytesIO()
+    with rc_context({"svg.hashsalt": "mmts"}):
+        figure.savefig(picture, format="svg", metadata={"Date": None})
+    return picture.getvalue()
+
+
+def to_picture(figure: Figure, path: str | Path) -> bytes:
+    """Return the picture in the format that the ending of a path asks for, PNG unless `.svg`."""
+    return to_svg(figure) if Path(path).suffix.lower() == ".svg" else to_png(figure)

@@ -1,0 +1,212 @@
+"""`mmts explain`: what each edge and each stream does for a trained model."""
+
+from __future__ import annotations
+
+import json
+import math
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .evaluate import EvaluatedSplit
+from .terminal import run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.table import Table
+
+    from mmts.checkpoint import CheckpointInfo
+    from mmts.explanation import Cost, Explanation, SourceReading
+    from mmts.forecasting import Forecaster
+
+_COST_HEADINGS = ("cost", "interval", "")
+
+
+class CostMetric(StrEnum):
+    """Metrics that costs can be measured in."""
+
+    MAE = "mae"
+    RMSE = "rmse"
+    WQL = "wql"
+
+
+def explain(
+    checkpoint: Annotated[Path, typer.Argument(help="best.mmts or last.mmts of a training.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder to write to; by default `explanation` beside the checkpoint."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print everything as JSON, and nothing else.")
+    ] = False,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Folder of the data, where it has moved since.")
+    ] = None,
+    split: Annotated[
+        EvaluatedSplit, typer.Option(help="Part of the data to forecast.")
+    ] = EvaluatedSplit.TEST,
+    metric: Annotated[
+        CostMetric, typer.Option(help="What costs are measured in.")
+    ] = CostMetric.MAE,
+    target: Annotated[
+        str | None, typer.Option(help="Target to measure; all of them pooled by default.")
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Windows at a time; fewer need less memory.")
+    ] = 256,
+) -> None:
+    """Show how strongly each edge acts, where it reads, and what it costs to lose it."""
+    from mmts.evaluation import load_evaluation_data
+    from mmts.explanation import check_request, explain
+    from mmts.files import make_folder, write_whole
+    from mmts.forecasting import Forecaster
+    from mmts.plots import to_picture
+
+    forecaster = Forecaster.from_checkpoint(checkpoint)
+    folder = output or checkpoint.parent / "explanation"
+    if output is None and split is EvaluatedSplit.VALIDATION:
+        folder = folder / split.value
+    check_request(metric.value, target, forecaster.info.data_schema)
+    dataset = load_evaluation_data(forecaster.info, data_root)
+    make_folder(folder)
+    explanation = explain(forecaster, dataset, split.value, metric.value, target, batch_size)
+
+    found = json.dumps(explanation.to_json(), indent=2, allow_nan=False)
+    tables = {
+        "edges.csv": explanation.edge_table(),
+        "streams.csv": explanation.stream_table(),
+        "lags.csv": explanation.reading_table(),
+    }
+    figures = _draw(explanation, forecaster)
+    write_whole(folder / "explanation.json", found + "\n")
+    for name, table in tables.items():
+        write_whole(folder / name, table.to_csv(index=False))
+    for name, figure in figures.items():
+        write_whole(folder / name, to_picture(figure, name))
+    if as_json:
+        print(found)
+    else:
+        _show(explanation)
+        print(f"written: {folder}: explanation.json, {', '.join([*tables, *figures])}")
+    _track(explanation, forecaster.info, checkpoint, folder, [*tables, *figures])
+
+
+def _draw(explanation: Explanation, forecaster: Forecaster) -> dict[str, Figure]:
+    """Return the pictures by file; without those of which there is nothing to show."""
+    from mmts.plots import plot_edges, plot_graph, plot_lags, plot_streams, plot_token_shares
+
+    title = f"{forecaster.info.config.name}: how strongly edges act"
+    graph = plot_graph(forecaster.info.config.model, forecaster.model, explanation.strengths, title)
+    figures: dict[str, Figure | None] = {"graph.svg": graph, "graph.png": graph}
+    if explanation.edges:
+        figures["edges.png"] = plot_edges(explanation)
+        figures["lags.png"] = plot_lags(explanation)
+        figures["tokens.png"] = plot_token_shares(explanation)
+    if explanation.streams:
+        figures["streams.png"] = plot_streams(explanation)
+    return {name: figure for name, figure in figures.items() if figure is not None}
+
+
+def _show(explanation: Explanation) -> None:
+    """Print what a person wants to know first, what is missed most on top."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    first, end = explanation.dates
+    print(
+        f"{explanation.split} split, {first} to {end}: {explanation.num_windows:,} windows, "
+        f"{explanation.num_values:,} observed values; {explanation.metric.upper()} of "
+        f"{explanation.target}: {_say(explanation.value)}"
+    )
+    if explanation.edges:
+        edges = _new_table("edge switched off", "strength", "in windows", *_COST_HEADINGS)
+        reads = _new_table("edge", "reads", "share", "median lag")
+        for edge in explanation.edges:
+            strength = edge.strength
+            within = f"{_say_strength(strength.low)} to {_say_strength(strength.high)}"
+            name = f"{edge.kind}: {edge.words}"
+            edges.add_row(name, _say_strength(strength.overall), within, *_cost_cells(edge.cost))
+            for place, reading in enumerate(edge.readings):
+                share = f"{reading.share:.1%}"
+                reads.add_row("" if place else name, reading.source, share, _say_lag(reading))
+            rest = "nothing, itself" if edge.kind == "joint" else "nothing"
+            reads.add_row("", rest, f"{edge.nothing:.1%}", "")
+        if explanation.all_edges is not None and len(explanation.edges) > 1:
+            edges.add_row("all of them", "", "", *_cost_cells(explanation.all_edges))
+        print()
+        console.print(edges)
+        print()
+        console.print(reads)
+    if explanation.streams:
+        streams = _new_table("stream", *_COST_HEADINGS)
+        for stream in explanation.streams:
+            streams.add_row(f"{stream.name} shuffled", *_cost_cells(stream.shuffled))
+            streams.add_row(f"{stream.name} left out", *_cost_cells(stream.without))
+        print()
+        console.print(streams)
+    print()
+    print(explanation.method)
+    for note in explanation.notes:
+        print(f"note: {note}")
+
+
+def _new_table(first: str, *headings: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    # Names of edges may be long: they are what gives way in a narrow terminal.
+    table.add_column(first, overflow="fold")
+    for heading in headings:
+        words = heading in ("", "reads")
+        table.add_column(heading, justify="left" if words else "right", no_wrap=True)
+    return table
+
+
+def _cost_cells(cost: Cost) -> tuple[str, str, str]:
+    if cost.verdict == "none":
+        return "0", "", "none"
+    if math.isnan(cost.percent):
+        return "-", "", ""
+    interval = "-" if math.isnan(cost.low) else f"{_signed(cost.low)} to {_signed(cost.high)}"
+    return _signed(cost.percent), interval, cost.verdict
+
+
+def _signed(percent: float) -> str:
+    # Rounded first, and 0 added, so that no zero has a minus.
+    return f"{round(percent, 2) + 0.0:+.2f}%"
+
+
+def _say(number: float) -> str:
+    return "-" if math.isnan(number) else f"{number:#.4g}"
+
+
+def _say_strength(strength: float) -> str:
+    return "-" if math.isnan(strength) else f"{strength:.3f}"
+
+
+def _say_lag(reading: SourceReading) -> str:
+    from mmts.data.times import say_span
+
+    if reading.lags is None or reading.lags.median is None:
+        return ""
+    return say_span(reading.lags.median)
+
+
+def _track(
+    explanation: Explanation, info: CheckpointInfo, checkpoint: Path, folder: Path, files: list[str]
+) -> None:
+    """Add everything to the MLflow run of the training."""
+    from mmts.tracking.run import reopen_run
+
+    run = reopen_run(info.config.tracking, info.run_id, store=checkpoint.resolve().parent.parent)
+    run.log_metrics(explanation.metrics(), step=0)
+    place = "explanation" if explanation.split == "test" else f"explanation/{explanation.split}"
+    for name in ("explanation.json", *files):
+        run.log_file(folder / name, place)
+    run.finish("FINISHED")
+
+
+if __name__ == "__main__":
+    run(explain)
