@@ -23,8 +23,9 @@ _LONGEST_NAME = 160
 class EdgeExplanation:
     """One edge: what it adds, where it reads, and what it costs to switch it off.
 
-    readings: per source. What is missing to a share of one went to nothing, and in an edge of kind
-    joint to the target's own tokens, too.
+    readings: per source. What is missing to a share of one went to nothing or has faded with age,
+    and in an edge of kind joint it went to the target's own tokens, too.
+    cost: of switching the edge off, and with it the constant that it may have learned to add.
     """
 
     name: str

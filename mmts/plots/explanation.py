@@ -67,7 +67,7 @@ def plot_streams(explanation: Explanation) -> Figure:
     height = _ROW_HEIGHT * len(labels) + 1.35
     figure = new_figure(5.2 + 0.068 * longest, height, _title(explanation, "Streams"))
     axes = figure.subplots()
-    style_axes(axes, "cost of having it no more")
+    style_axes(axes, "cost of shuffling it, and of leaving it out")
     _draw_costs(axes, costs, np.arange(len(labels)))
     _name_rows(axes, labels)
     axes.set_xlabel(f"change in {explanation.metric.upper()}, %")

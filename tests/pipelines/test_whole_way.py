@@ -114,6 +114,36 @@ def test_evaluate_tells_what_streams_are_worth(mmts: Command, workplace: Path) -
     assert f"{place}/subsets.csv" in artifacts
 
 
+def test_explain_tells_what_edges_and_streams_do(mmts: Command, workplace: Path) -> None:
+    done = mmts("explain", "runs/one/best.mmts", "--metric", "rmse", cwd=workplace)
+    assert done.returncode == 0, done.stderr
+    assert "pass 1 of 14: the whole model on" in done.stderr
+    assert "attention: weather.1 -> load.2" in done.stdout
+    assert "plan shuffled" in done.stdout
+    assert "3 standard errors to either side" in done.stdout
+    folder = workplace / "runs/one/explanation"
+    assert (folder / "graph.svg").read_bytes().startswith(b"<?xml")
+    for name in ("graph.png", "edges.png", "streams.png", "lags.png"):
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+    found = json.loads((folder / "explanation.json").read_text())
+    assert [edge["name"] for edge in found["edges"]] == pd.read_csv(folder / "edges.csv")[
+        "edge"
+    ].tolist()
+
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{workplace / 'runs/mlflow.db'}")
+    (experiment,) = client.search_experiments(filter_string="name = 'small-world'")
+    runs = client.search_runs([experiment.experiment_id])
+    run = next(run for run in runs if run.info.run_name == "one")
+    edge = found["edges"][0]
+    strength = run.data.metrics[f"explain/edge/{edge['name']}/strength"]
+    assert strength == edge["strength"]["overall"]
+    assert "explain/stream/plan/shuffled/percent" in run.data.metrics
+    artifacts = {file.path for file in client.list_artifacts(run.info.run_id, "explanation")}
+    assert {"explanation/explanation.json", "explanation/graph.svg"} <= artifacts
+
+
 def test_the_run_can_be_read_back_from_mlflow(mmts: Command, workplace: Path) -> None:
     test_evaluate_sets_the_model_beside_all_baselines(mmts, workplace)
     from mlflow.tracking import MlflowClient
