@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mmts.forecasting import Forecaster
 
 _COST_HEADINGS = ("cost", "interval", "")
+_MIN_WIDTH = 100
 
 
 class CostMetric(StrEnum):
@@ -79,6 +80,7 @@ def explain(
         "streams.csv": explanation.stream_table(),
         "lags.csv": explanation.reading_table(),
     }
+    tables = {name: table for name, table in tables.items() if len(table)}
     figures = _draw(explanation, forecaster)
     write_whole(folder / "explanation.json", found + "\n")
     for name, table in tables.items():
@@ -113,7 +115,8 @@ def _show(explanation: Explanation) -> None:
     """Print what a person wants to know first, what is missed most on top."""
     from rich.console import Console
 
-    console = Console(highlight=False)
+    # In a narrower terminal lines break, and no number is cut.
+    console = Console(highlight=False, width=max(_MIN_WIDTH, Console().width))
     first, end = explanation.dates
     print(
         f"{explanation.split} split, {first} to {end}: {explanation.num_windows:,} windows, "
@@ -146,8 +149,9 @@ def _show(explanation: Explanation) -> None:
             streams.add_row(f"{stream.name} left out", *_cost_cells(stream.without))
         print()
         console.print(streams)
-    print()
-    print(explanation.method)
+    if explanation.edges or explanation.streams:
+        print()
+        print(explanation.method)
     for note in explanation.notes:
         print(f"note: {note}")
 

@@ -387,6 +387,17 @@ class TestReport:
         idle = {s.name: s.shuffled.verdict for s in found.streams if s.name != "plan"}
         assert idle == dict.fromkeys(("weather", "news", "site"), "none")
 
+    def test_says_when_there_is_nothing_to_take_away(self, tmp_path: Path) -> None:
+        settings = make_settings()
+        for part in (settings["data"]["streams"], settings["model"]["encoders"]):
+            for name in ("weather", "plan", "news", "site"):
+                del part[name]
+        settings["model"]["interactions"] = []
+        found = explain(*make_forecaster(write_world(tmp_path, settings)))
+        assert found.edges == found.streams == ()
+        assert found.all_edges is None
+        assert "nothing to take away" in found.notes[-1]
+
     def test_is_drawn_so_that_it_can_be_read(
         self, explanation: Explanation, informed: Explanation
     ) -> None:

@@ -23,6 +23,8 @@ from mmts.explanation.edges import EdgeMeter
 from mmts.explanation.report import EdgeExplanation, Explanation, StreamExplanation
 from mmts.forecasting import BATCH_SIZE, Forecaster
 
+NOTHING_NOTE = "the model has no edge and reads the target's stream alone: nothing to take away"
+
 logger = logging.getLogger(__name__)
 
 
@@ -130,6 +132,7 @@ def explain(
             *dataset.notes,
             *describe_idle(dataset, others),
             *_describe_unused(forecaster, set(configured) - set(edges)),
+            *([] if edges or others else [NOTHING_NOTE]),
         ),
         run_id=forecaster.info.run_id,
     )
