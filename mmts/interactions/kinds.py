@@ -30,6 +30,11 @@ _MODULES: dict[type[InteractionConfig], type[Interaction]] = {
 }
 
 
+def list_kinds() -> tuple[str, ...]:
+    """Return the name of every kind."""
+    return tuple(config.model_fields["kind"].default for config in _MODULES)
+
+
 def takes_several_sources(config: InteractionConfig) -> bool:
     """Return whether one edge of this kind may read more than one node."""
     return _MODULES[type(config)].takes_several
