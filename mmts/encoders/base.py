@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from mmts.config_base import Config
 from mmts.data.batch import StreamWindow
+from mmts.data.schema import StreamSchema
 from mmts.tokens import TokenGrid, Tokens
 
 
@@ -31,11 +33,32 @@ class Encoder(nn.Module, ABC):
     Its nodes are 0 (the embedding), 1 to `num_layers` (after each layer) and `out` (after the
     final norm). Layers may look both ways inside the window; the window itself ends at the origin.
 
+    schema: of the stream that is read.
     layers: each maps (tokens (batch, token, dim), grid) to (batch, token, dim of its node).
+    norm: the final norm.
+    causal: whether at every node a token depends only on itself and on tokens that stand before
+        it, in the order of time. It is a statement about order, not about availability: where
+        rows become known out of order, an earlier token may hold what was known later.
     """
 
+    causal: ClassVar[bool]
     layers: nn.ModuleList
     norm: nn.Module
+
+    def __init__(
+        self,
+        config: EncoderSettings,
+        schema: StreamSchema,
+        vocabulary_sizes: dict[str, int],
+        time_unit: float,
+    ) -> None:
+        """Build for one stream; every kind takes the same, and what it needs of it.
+
+        config: of the kind's own class. vocabulary_sizes: largest code of each category column.
+        time_unit: seconds per forecast step.
+        """
+        super().__init__()
+        self.schema = schema
 
     @abstractmethod
     def embed(self, window: StreamWindow) -> Tokens:

@@ -1,39 +1,38 @@
-"""All kinds of encoders: a new kind is one file and its name here."""
+"""All kinds of encoders: a new kind is one file and its names here."""
 
 from __future__ import annotations
 
-from typing import Annotated, assert_never
+from typing import Annotated
 
 from pydantic import Field
 
 from mmts.data.config import StreamConfig
 from mmts.data.schema import StreamSchema
-from mmts.encoders.base import Encoder
+from mmts.encoders.base import Encoder, EncoderSettings
 from mmts.encoders.conv import ConvEncoder, ConvEncoderConfig
 from mmts.encoders.mlp import MLPEncoder, MLPEncoderConfig
 from mmts.encoders.patch import PatchEncoder, PatchEncoderConfig
 
 EncoderConfig = Annotated[
-    PatchEncoderConfig | ConvEncoderConfig | MLPEncoderConfig, Field(discriminator="kind")
+    PatchEncoderConfig | ConvEncoderConfig | MLPEncoderConfig,
+    Field(discriminator="kind"),
 ]
+
+ENCODERS: dict[type[EncoderSettings], type[Encoder]] = {
+    PatchEncoderConfig: PatchEncoder,
+    ConvEncoderConfig: ConvEncoder,
+    MLPEncoderConfig: MLPEncoder,
+}
 
 
 def build_encoder(
-    config: EncoderConfig,
+    config: EncoderSettings,
     schema: StreamSchema,
     vocabulary_sizes: dict[str, int],
     time_unit: float,
 ) -> Encoder:
     """Build the encoder of one stream; time_unit: seconds per forecast step."""
-    match config:
-        case PatchEncoderConfig():
-            return PatchEncoder(config, schema, vocabulary_sizes, time_unit)
-        case ConvEncoderConfig():
-            return ConvEncoder(config, schema, vocabulary_sizes)
-        case MLPEncoderConfig():
-            return MLPEncoder(config, schema, vocabulary_sizes)
-        case _:
-            assert_never(config)
+    return ENCODERS[type(config)](config, schema, vocabulary_sizes, time_unit)
 
 
 def default_encoder(stream: StreamConfig) -> EncoderConfig:
