@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmts.config_base import Config
 from mmts.data.batch import StreamWindow
+from mmts.data.config import StreamConfig
 from mmts.data.schema import StreamSchema
 from mmts.tokens import TokenGrid, Tokens
 
@@ -25,6 +26,10 @@ class EncoderSettings(Config):
     def node_dims(self) -> tuple[int, ...]:
         """Return the width of every node: the embedding, then each layer."""
         return (self.dim,) * (self.num_layers + 1)
+
+    def fault(self, stream: StreamConfig) -> str | None:
+        """Return why this kind cannot read a stream, and what to do; None where it can."""
+        return None
 
 
 class Encoder(nn.Module, ABC):

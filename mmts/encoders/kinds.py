@@ -10,18 +10,32 @@ from mmts.data.config import StreamConfig
 from mmts.data.schema import StreamSchema
 from mmts.encoders.base import Encoder, EncoderSettings
 from mmts.encoders.conv import ConvEncoder, ConvEncoderConfig
+from mmts.encoders.linear import LinearEncoder, LinearEncoderConfig
 from mmts.encoders.mlp import MLPEncoder, MLPEncoderConfig
 from mmts.encoders.patch import PatchEncoder, PatchEncoderConfig
+from mmts.encoders.recurrent import RecurrentEncoder, RecurrentEncoderConfig
+from mmts.encoders.text import TextEncoder, TextEncoderConfig
+from mmts.encoders.variate import VariateEncoder, VariateEncoderConfig
 
 EncoderConfig = Annotated[
-    PatchEncoderConfig | ConvEncoderConfig | MLPEncoderConfig,
+    PatchEncoderConfig
+    | ConvEncoderConfig
+    | RecurrentEncoderConfig
+    | LinearEncoderConfig
+    | MLPEncoderConfig
+    | VariateEncoderConfig
+    | TextEncoderConfig,
     Field(discriminator="kind"),
 ]
 
 ENCODERS: dict[type[EncoderSettings], type[Encoder]] = {
     PatchEncoderConfig: PatchEncoder,
     ConvEncoderConfig: ConvEncoder,
+    RecurrentEncoderConfig: RecurrentEncoder,
+    LinearEncoderConfig: LinearEncoder,
     MLPEncoderConfig: MLPEncoder,
+    VariateEncoderConfig: VariateEncoder,
+    TextEncoderConfig: TextEncoder,
 }
 
 
