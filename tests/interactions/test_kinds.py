@@ -17,6 +17,7 @@ from mmts.interactions.kinds import (
     list_kinds,
     takes_several_sources,
 )
+from mmts.testing import check_interaction
 from mmts.tokens import TokenGrid, Tokens
 from tests.interactions import reference
 
@@ -85,25 +86,9 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_adds_exactly_zero_at_first(kind: str) -> None:
-    target, source = make_tokens(8, 5, 4.0), make_tokens(6, 11, 1.5)
-    added = build(kind)(target, [source])
-    assert added.shape == target.values.shape
-    assert not added.any()
-
-
-def test_every_weight_has_a_gradient_after_two_steps(kind: str) -> None:
-    edge = build(kind)
-    target, source = make_tokens(8, 5, 4.0), make_tokens(6, 11, 1.5)
-    aim = torch.randn(3, 5, 8)
-    optimizer = torch.optim.SGD(edge.parameters(), lr=0.1)
-    for _ in range(2):
-        optimizer.zero_grad()
-        ((edge(target, [source]) - aim) ** 2).mean().backward()
-        gradients = {name: p.grad for name, p in edge.named_parameters()}
-        optimizer.step()
-    idle = [name for name, grad in gradients.items() if grad is None or not grad.any()]
-    assert not idle
+def test_keeps_to_the_rules_of_all_kinds(kind: str) -> None:
+    name, _, per_token = kind.partition(" ")
+    check_interaction(name, **({"weights": "token"} if per_token else {}))
 
 
 def test_exactly_one_factor_starts_at_zero(kind: str) -> None:
@@ -165,15 +150,6 @@ def test_any_source_equals_the_reference_written_as_loops(kind: str, spec: NodeS
                 torch.testing.assert_close(added[window, place], slow, rtol=1e-4, atol=1e-5)
 
 
-def test_an_absent_source_adds_exactly_nothing(kind: str) -> None:
-    edge = wake(build(kind))
-    target, source = make_tokens(8, 5, 4.0), hide(make_tokens(6, 11, 1.5), 1, slice(None))
-    added = edge(target, [source])
-    assert not added[1].any()
-    assert added[0].any()
-    assert added[2].any()
-
-
 def test_an_absent_source_has_finite_gradients(kind: str) -> None:
     edge = wake(build(kind)).train()
     target, source = make_tokens(8, 5, 4.0), hide(make_tokens(6, 11, 1.5), slice(None), slice(None))
@@ -182,34 +158,6 @@ def test_an_absent_source_has_finite_gradients(kind: str) -> None:
     assert values.grad is None or not values.grad.any()
     grads = [p.grad for p in edge.parameters() if p.grad is not None]
     assert all(torch.isfinite(grad).all() for grad in grads)
-
-
-def test_a_masked_token_has_no_influence(kind: str) -> None:
-    edge = wake(build(kind))
-    target, source = make_tokens(8, 5, 4.0), hide(make_tokens(6, 11, 1.5), slice(None), 4)
-    values = source.values.clone().requires_grad_()
-    added = edge(target, [Tokens(values, source.grid)])
-    (gradient,) = torch.autograd.grad(added.square().sum(), values)
-    assert gradient.any()
-    assert not gradient[:, 4].any()
-    changed = source.values.clone()
-    changed[:, 4] = 1e3
-    assert torch.equal(edge(target, [Tokens(changed, source.grid)]), added)
-
-
-def test_a_causal_edge_has_no_gradient_for_what_was_published_later(kind: str) -> None:
-    edge = wake(build(kind))
-    target, source = make_tokens(8, 5, 4.0), scatter_in_time(make_tokens(6, 12, 1.5), seed=1)
-    values = source.values.clone().requires_grad_()
-    added = edge(target, [Tokens(values, source.grid)])
-    reached = False
-    for token in range(5):
-        (gradient,) = torch.autograd.grad(added[:, token].sum(), values, retain_graph=True)
-        late = source.grid.available > target.grid.own_time[:, token, None]
-        assert late.any()
-        assert not gradient[late].any()
-        reached |= bool(gradient.any())
-    assert reached
 
 
 def test_a_token_over_the_horizon_sees_nothing_published_after_the_origin(kind: str) -> None:
