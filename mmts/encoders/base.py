@@ -17,8 +17,12 @@ from mmts.tokens import TokenGrid, Tokens
 
 
 class EncoderSettings(Config):
-    """Settings that all kinds share."""
+    """Settings that all kinds share.
 
+    A kind is a subclass that says which: `kind: Literal["patch"] = "patch"`.
+    """
+
+    kind: str
     dim: int = Field(64, gt=0, multiple_of=2, description="Width of the tokens.")
     num_layers: int = Field(3, gt=0, description="Layers; each is a node for interactions.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Share of activations left out.")
@@ -38,6 +42,7 @@ class Encoder(nn.Module, ABC):
     Its nodes are 0 (the embedding), 1 to `num_layers` (after each layer) and `out` (after the
     final norm). Layers may look both ways inside the window; the window itself ends at the origin.
 
+    config_class: settings of the kind; only the user's own kinds must name it.
     schema: of the stream that is read.
     layers: each maps (tokens (batch, token, dim), grid) to (batch, token, dim of its node).
     norm: the final norm.
@@ -46,6 +51,7 @@ class Encoder(nn.Module, ABC):
         rows become known out of order, an earlier token may hold what was known later.
     """
 
+    config_class: ClassVar[type[EncoderSettings]]
     causal: ClassVar[bool]
     layers: nn.ModuleList
     norm: nn.Module

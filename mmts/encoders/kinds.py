@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import Field
 
@@ -16,17 +16,7 @@ from mmts.encoders.patch import PatchEncoder, PatchEncoderConfig
 from mmts.encoders.recurrent import RecurrentEncoder, RecurrentEncoderConfig
 from mmts.encoders.text import TextEncoder, TextEncoderConfig
 from mmts.encoders.variate import VariateEncoder, VariateEncoderConfig
-
-EncoderConfig = Annotated[
-    PatchEncoderConfig
-    | ConvEncoderConfig
-    | RecurrentEncoderConfig
-    | LinearEncoderConfig
-    | MLPEncoderConfig
-    | VariateEncoderConfig
-    | TextEncoderConfig,
-    Field(discriminator="kind"),
-]
+from mmts.kinds import Kinds
 
 ENCODERS: dict[type[EncoderSettings], type[Encoder]] = {
     PatchEncoderConfig: PatchEncoder,
@@ -38,6 +28,35 @@ ENCODERS: dict[type[EncoderSettings], type[Encoder]] = {
     TextEncoderConfig: TextEncoder,
 }
 
+ENCODER_KINDS: Kinds[EncoderSettings, Encoder] = Kinds(
+    "encoder", EncoderSettings, Encoder, ENCODERS
+)
+
+EncoderConfig = Annotated[
+    PatchEncoderConfig
+    | ConvEncoderConfig
+    | RecurrentEncoderConfig
+    | LinearEncoderConfig
+    | MLPEncoderConfig
+    | VariateEncoderConfig
+    | TextEncoderConfig,
+    Field(discriminator="kind"),
+    ENCODER_KINDS,
+]
+"""What may stand for an encoder in a config: settings of a kind built in, or of an own kind."""
+
+EncoderModule = TypeVar("EncoderModule", bound=Encoder)
+
+
+def register_encoder(module: type[EncoderModule]) -> type[EncoderModule]:
+    """Make a class a kind that configs and checkpoints may name, in this process.
+
+    module: has its settings as `config_class`. Returned as it is, so that this may stand above
+    the class, as a decorator. Raises KindError.
+    """
+    ENCODER_KINDS.register(module)
+    return module
+
 
 def build_encoder(
     config: EncoderSettings,
@@ -46,7 +65,8 @@ def build_encoder(
     time_unit: float,
 ) -> Encoder:
     """Build the encoder of one stream; time_unit: seconds per forecast step."""
-    return ENCODERS[type(config)](config, schema, vocabulary_sizes, time_unit)
+    module = ENCODER_KINDS.module_class(config.kind)
+    return module(config, schema, vocabulary_sizes, time_unit)
 
 
 def default_encoder(stream: StreamConfig) -> EncoderConfig:
