@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from importlib.metadata import version
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
-from pydantic import ValidationError, model_validator
+from pydantic import TypeAdapter, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -24,9 +24,12 @@ from mmts.data.calendar_features import calendar_columns
 from mmts.data.scaling import StreamScaling, category_sizes
 from mmts.data.schema import DataSchema
 from mmts.data.splits import Split
-from mmts.errors import CheckpointError, ConfigError
+from mmts.encoders.kinds import ENCODER_KINDS
+from mmts.errors import CheckpointError, ConfigError, raise_all
 from mmts.files import write_whole
-from mmts.model import MultimodalForecaster
+from mmts.interactions.kinds import INTERACTION_KINDS
+from mmts.kinds import Origin
+from mmts.model import ModelConfig, MultimodalForecaster
 
 FORMAT_VERSION = 3
 _METADATA_KEY = "mmts"
@@ -38,6 +41,7 @@ class CheckpointInfo(Config):
     """All that a checkpoint holds besides weights.
 
     config: resolved. fingerprint: SHA-256 of every training file. epoch: counted from 1.
+    own_kinds: who gave the kinds that are not built in, and never where their code lies.
     """
 
     format_version: int = FORMAT_VERSION
@@ -47,6 +51,7 @@ class CheckpointInfo(Config):
     split: Split
     fingerprint: dict[str, str]
     versions: dict[str, str]
+    own_kinds: tuple[Origin, ...] = ()
     run_id: str | None = None
     epoch: int
     validation_loss: float
@@ -92,6 +97,14 @@ def current_versions() -> dict[str, str]:
     return {package: version(package) for package in ("mmts", "torch", "numpy", "pandas")}
 
 
+def own_kinds(model: ModelConfig) -> tuple[Origin, ...]:
+    """Return who gave the kinds of a resolved model that are not built in."""
+    return (
+        *INTERACTION_KINDS.origins(edge.kind for edge in model.interactions),
+        *ENCODER_KINDS.origins(encoder.kind for encoder in model.encoders.values()),
+    )
+
+
 def save_checkpoint(path: str | Path, info: CheckpointInfo, weights: dict[str, Tensor]) -> None:
     """Write a checkpoint, whole or not at all."""
     tensors = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
@@ -135,14 +148,30 @@ def _read_versioned_info(path: str | Path) -> tuple[int, CheckpointInfo]:
             "Use the version of mmts that wrote it, or train again."
         )
     upgrade(settings)
+    _require_own_kinds(path, settings)
     try:
         return found, CheckpointInfo.model_validate(settings)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
+        if first["type"] == "kind":
+            raise CheckpointError(f"{path}: {first['msg']}") from None
         place = ".".join(str(key) for key in first["loc"])
         raise CheckpointError(
             f"{path}: the description of the model is damaged: {place}: {first['msg']}."
         ) from None
+
+
+def _require_own_kinds(path: str | Path, settings: dict[str, Any]) -> None:
+    """Make sure that every kind which is not built in can be had here."""
+    try:
+        recorded = TypeAdapter(tuple[Origin, ...]).validate_python(settings.get("own_kinds", ()))
+    except ValidationError:
+        return  # The checks that follow say so.
+    faults = [
+        (INTERACTION_KINDS if origin.family == "interaction" else ENCODER_KINDS).fault(origin)
+        for origin in recorded
+    ]
+    raise_all(CheckpointError, (f"{path}: {fault}" for fault in faults if fault))
 
 
 def load_checkpoint(path: str | Path) -> tuple[CheckpointInfo, MultimodalForecaster]:

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from mmts.config import ExperimentConfig
 from mmts.data.schema import DataSchema
+from mmts.interactions.base import InteractionSettings
 from mmts.interactions.graph import Node
-from mmts.interactions.kinds import InteractionConfig
 from mmts.model import module_key
 
 
@@ -61,7 +61,7 @@ def _upgrade_to_2(settings: dict[str, Any]) -> None:
 
 
 def _edge_to_3(
-    edge: InteractionConfig,
+    edge: InteractionSettings,
     config: ExperimentConfig,
     schema: DataSchema,
     prefix: str,

@@ -13,7 +13,7 @@ from mmts.config_errors import describe_faults
 from mmts.config_yaml import apply_overrides, read_yaml, write_yaml
 from mmts.data.config import DataConfig
 from mmts.encoders.kinds import default_encoder
-from mmts.errors import ConfigError, nearest
+from mmts.errors import ConfigError, nearest, raise_all
 from mmts.model import ModelConfig
 from mmts.tracking.config import TrackingConfig
 from mmts.training.config import TrainingConfig
@@ -80,6 +80,11 @@ def resolve_config(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
         name: config.model.encoders.get(name, default_encoder(stream))
         for name, stream in streams.items()
     }
+    misfits = {name: encoder.fault(streams[name]) for name, encoder in encoders.items()}
+    raise_all(
+        ConfigError,
+        [f"model.encoders.{name}: {fault}." for name, fault in misfits.items() if fault],
+    )
     model = config.model.model_copy(update={"encoders": encoders})
     target = config.data.target_stream
     future = [name for name, stream in streams.items() if stream.future or stream.calendar]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 from pydantic_core import ErrorDetails
 
 from mmts.errors import nearest
+from mmts.kinds import Kinds
 
 Location = tuple[int | str, ...]
 
@@ -44,6 +45,8 @@ def _describe(fault: ErrorDetails, model: type[BaseModel], settings: Any) -> str
             return f"{path}: {context['error']}."
         case "model_type" | "dict_type":
             return f"{path}: {fault['input']!r} is no group of settings."
+        case "kind":
+            return f"{path}: {fault['msg']}"
         case "duration" | "period" | "length" | "cut" | "time_zone":
             return f"{path}: {fault['msg']}."
         case _:
@@ -57,8 +60,10 @@ def _without_tags(location: Location, settings: Any) -> Location:
     place = settings
     for depth, key in enumerate(location):
         is_last = depth == len(location) - 1
+        if isinstance(key, str) and key.startswith("("):
+            continue
         if isinstance(place, dict) and not is_last:
-            if key == place.get("kind") or (key == "preset" and "preset" in place):
+            if key == place.get("kind"):
                 continue
             place = place.get(key)
         elif isinstance(place, list) and isinstance(key, int) and key < len(place):
@@ -71,13 +76,18 @@ def _keys_at(annotation: Any, location: Location) -> set[str]:
     """Return the keys that a group of settings may have, walking from a model along a location."""
     origin = get_origin(annotation)
     if origin is Annotated:
-        return _keys_at(get_args(annotation)[0], location)
+        inner, *notes = get_args(annotation)
+        for kinds in notes:
+            if isinstance(kinds, Kinds) and location:
+                own = kinds.own_settings_class(str(location[0]))
+                if own is not None:
+                    return _keys_at(own, location[1:])
+        return _keys_at(inner, location)
     if origin in (Union, UnionType):
-        members = [_unwrap(member) for member in get_args(annotation)]
-        if location:
-            tagged = [m for m in members if isinstance(m, type) and location[0] in _tags(m)]
-            if tagged:
-                return _keys_at(tagged[0], location[1:])
+        members = get_args(annotation)
+        tagged = [member for member in members if location and location[0] in _tags(member)]
+        if tagged:
+            return _keys_at(tagged[0], location[1:])
         return set().union(*(_keys_at(member, location) for member in members))
     if origin is dict:
         return _keys_at(get_args(annotation)[1], location[1:]) if location else set()
@@ -92,15 +102,12 @@ def _keys_at(annotation: Any, location: Location) -> set[str]:
     return set() if field is None else _keys_at(field.annotation, location[1:])
 
 
-def _unwrap(annotation: Any) -> Any:
-    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
-
-
-def _tags(model: type) -> set[Any]:
-    """Return the names under which a model stands in a union."""
-    if not issubclass(model, BaseModel):
+def _tags(member: Any) -> set[Any]:
+    """Return the names under which a member stands in a union."""
+    if get_origin(member) is Annotated:
+        inner, *notes = get_args(member)
+        return {note.tag for note in notes if isinstance(note, Tag)} or _tags(inner)
+    if not (isinstance(member, type) and issubclass(member, BaseModel)):
         return set()
-    if "preset" in model.model_fields:
-        return {"preset"}
-    field = model.model_fields.get("kind")
+    field = member.model_fields.get("kind")
     return set() if field is None else set(get_args(field.annotation))

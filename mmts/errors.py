@@ -18,6 +18,10 @@ class ConfigError(MmtsError):
     """A fault in a config file or in a `--set` override."""
 
 
+class KindError(MmtsError):
+    """A kind of the user's own that cannot be had, or cannot be used."""
+
+
 class DataError(MmtsError):
     """A fault in the streams: a file, a column, a value, a clock."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from mmts.checkpoint import CheckpointInfo, build_model, current_versions
+from mmts.checkpoint import CheckpointInfo, build_model, current_versions, own_kinds
 from mmts.config import ExperimentConfig
 from mmts.data.dataset import Dataset, fingerprint, load_dataset, stream_paths
 from mmts.data.splits import SPLITS
@@ -98,6 +98,7 @@ def train(config: ExperimentConfig, folder: Path, progress_bar: bool = False) ->
                 split=dataset.split,
                 fingerprint=hashes,
                 versions=current_versions(),
+                own_kinds=own_kinds(config.model),
                 run_id=run.run_id,
                 epoch=epoch,
                 validation_loss=loss,

@@ -18,9 +18,9 @@ from mmts.encoders.kinds import EncoderConfig, build_encoder
 from mmts.heads.decoder import HorizonDecoder
 from mmts.heads.kinds import HeadConfig, build_head
 from mmts.heads.quantile import QuantileHeadConfig
-from mmts.interactions.base import Interaction, NodeSpec
+from mmts.interactions.base import Interaction, InteractionSettings, NodeSpec
 from mmts.interactions.graph import OUT, Node, Schedule, build_schedule, name_edges
-from mmts.interactions.kinds import InteractionConfig, build_interaction
+from mmts.interactions.kinds import build_interaction
 from mmts.interactions.presets import DEFAULT_INTERACTIONS, InteractionEntry, expand
 from mmts.layers.initialisation import seeded
 from mmts.layers.window_norm import measure_scale, normalise_window, unit_scale
@@ -55,7 +55,7 @@ class ModelConfig(Config):
         """Return the layers of each stream's encoder."""
         return {stream: encoder.num_layers for stream, encoder in self.encoders.items()}
 
-    def edges(self, target_stream: str) -> dict[str, InteractionConfig]:
+    def edges(self, target_stream: str) -> dict[str, InteractionSettings]:
         """Return every edge by its name, presets expanded."""
         return name_edges(expand(self.interactions, self.num_layers(), target_stream))
 

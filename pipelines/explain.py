@@ -134,8 +134,9 @@ def _show(explanation: Explanation) -> None:
             for place, reading in enumerate(edge.readings):
                 share = f"{reading.share:.1%}"
                 reads.add_row("" if place else name, reading.source, share, _say_lag(reading))
-            rest = "nothing, itself" if edge.kind == "joint" else "nothing"
-            reads.add_row("", rest, f"{edge.nothing:.1%}", "")
+            if edge.readings:
+                rest = "nothing, itself" if edge.kind == "joint" else "nothing"
+                reads.add_row("", rest, f"{edge.nothing:.1%}", "")
         if explanation.all_edges is not None and len(explanation.edges) > 1:
             edges.add_row("all of them", "", "", *_cost_cells(explanation.all_edges))
         print()

@@ -27,6 +27,7 @@ from mmts.explanation import Cost, Explanation, Metric, check_request, explain, 
 from mmts.explanation.lags import MAX_BINS, LagMeter
 from mmts.explanation.reading import ReadingMeter
 from mmts.forecasting import Forecaster
+from mmts.interactions.residual import ResidualInteraction
 from mmts.losses import masked_mean
 from mmts.model import MultimodalForecaster
 from mmts.plots import plot_edges, plot_lags, plot_streams, plot_token_shares
@@ -236,6 +237,19 @@ class TestShares:
             # An edge that was never trained adds nothing, and losing it costs nothing.
             assert edge.strength.overall == 0
             assert edge.cost.verdict == "none"
+
+    def test_need_not_be_told_by_a_kind(
+        self, forecaster: Forecaster, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ResidualInteraction, "shares", lambda *_: ())
+        found = explain(forecaster, dataset)
+        silent = [edge for edge in found.edges if edge.kind == "residual"]
+        assert len(silent) == 2
+        for edge in silent:
+            assert edge.readings == ()
+            assert math.isnan(edge.nothing)
+            assert edge.strength.overall > 0
+        json.dumps(found.to_json(), allow_nan=False)
 
     def test_by_token_are_kept_where_tokens_stand_still(self, explanation: Explanation) -> None:
         readings = {

@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 # From the ground up. A file imports only what stands before it; a folder stands for its files,
 # among which the same holds in the order given, or in any order that has no circle.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "config_base", "tokens", "files", "training.config", "tracking.config"),
+    ("errors", "config_base", "kinds", "tokens", "files", "training.config", "tracking.config"),
     ("config_yaml", "config_errors", "losses", "metrics", "inspection"),
     (
         "data.text", "data.config", "data.cache.digests", "data.cache.array_files",
@@ -30,7 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("interactions.gathering", "interactions.residual", "interactions.film"),
     ("interactions.weighted", "interactions.attention", "interactions.joint"),
     ("interactions.bottleneck",),
-    ("interactions.kinds", "interactions.graph", "interactions.presets", "baselines"),
+    ("interactions.kinds", "interactions.graph", "interactions.presets", "testing", "baselines"),
     ("heads",),
     ("model",),
     ("config",),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,13 @@ from mmts.losses import masked_mean
 from mmts.model import MultimodalForecaster
 from tests.factories import make_settings, write_config, write_world
 
-EVERY_EDGE = make_settings()["model"]["interactions"]
+EVERY_EDGE = [
+    *make_settings()["model"]["interactions"],
+    {"kind": "film", "from": "weather.1", "to": "load.1"},
+    {"kind": "weighted", "weights": "token", "from": ["weather.0", "plan.1"], "to": "load.2"},
+    {"kind": "joint", "from": ["news.1", "weather.out"], "to": "load.3"},
+    {"kind": "bottleneck", "from": ["weather.2", "news.0", "site.1"], "to": "load.out"},
+]
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +98,8 @@ def test_with_interactions_equals_without_at_step_0_to_the_bit(
 def test_after_two_steps_every_executed_weight_has_a_gradient(
     folder: Path, dataset: Dataset, batch: Batch, head: str
 ) -> None:
-    model = build(folder, dataset, head={"kind": head, "dim": 16}, stream_dropout=0.0)
+    settings = {"head": {"kind": head, "dim": 16}, "interactions": EVERY_EDGE}
+    model = build(folder, dataset, **settings, stream_dropout=0.0)
     for _ in range(2):
         step(model, batch)
     idle = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
@@ -116,7 +123,7 @@ def test_the_order_of_edges_changes_nothing(folder: Path, dataset: Dataset, batc
 def test_edges_switched_off_equal_edges_never_there(
     folder: Path, dataset: Dataset, batch: Batch
 ) -> None:
-    model = wake(build(folder, dataset))
+    model = wake(build(folder, dataset, interactions=EVERY_EDGE))
     without = build(folder, dataset, interactions=[]).eval()
     assert not torch.equal(model(batch), without(batch))
     for name in model.sources:
@@ -134,11 +141,14 @@ def test_a_missing_stream_equals_its_edges_switched_off(
         {"kind": "attention", "from": "weather.1", "to": "load.2", "name": "a"},
         {"kind": "residual", "from": "weather.2", "to": "load.2", "name": "b"},
         {"kind": "weighted", "from": ["weather.0", "weather.1"], "to": "load.3", "name": "c"},
+        {"kind": "film", "from": "weather.2", "to": "load.1", "name": "d"},
+        {"kind": "joint", "from": "weather.1", "to": "load.2", "name": "e"},
+        {"kind": "bottleneck", "from": ["weather.0", "weather.2"], "to": "load.3", "name": "f"},
     ]
     model = wake(build(folder, dataset, interactions=edges))
     missing = model(without_stream(batch, "weather"))
     assert not torch.equal(missing, model(batch))
-    for name in "abc":
+    for name in "abcdef":
         model.switch_edge(name, 0.0)
     assert torch.equal(missing, model(batch))
 
@@ -152,7 +162,7 @@ def test_masked_values_are_zero_in_a_batch(batch: Batch) -> None:
 def test_strengths_are_zero_at_first_and_show_every_edge(
     folder: Path, dataset: Dataset, batch: Batch
 ) -> None:
-    model = build(folder, dataset).eval()
+    model = build(folder, dataset, interactions=EVERY_EDGE).eval()
     assert set(model.edge_strengths(batch).values()) == {0.0}
     strengths = wake(model).edge_strengths(batch)
     assert set(strengths) == set(model.sources)
@@ -221,7 +231,7 @@ def test_window_normalisation_makes_forecasts_follow_the_level(
 def test_gradients_stay_finite_in_bf16_and_with_everything_absent(
     folder: Path, dataset: Dataset, batch: Batch
 ) -> None:
-    model = wake(build(folder, dataset)).train()
+    model = wake(build(folder, dataset, interactions=EVERY_EDGE)).train()
     absent = batch
     for name in batch.streams:
         absent = without_stream(absent, name)
@@ -233,6 +243,43 @@ def test_gradients_stay_finite_in_bf16_and_with_everything_absent(
             ).backward()
             grads = [p.grad for p in model.parameters() if p.grad is not None]
             assert all(torch.isfinite(grad).all() for grad in grads)
+
+
+def test_a_stream_that_is_absent_in_some_windows_leaves_the_others_as_they_were(
+    folder: Path, dataset: Dataset, batch: Batch
+) -> None:
+    model = wake(build(folder, dataset, interactions=EVERY_EDGE))
+    present, absent = model(batch), model(without_stream(batch, "weather"))
+    weather, gone = batch.streams["weather"], without_stream(batch, "weather").streams["weather"]
+    chosen = torch.arange(len(batch)) % 2 == 0
+    mixed = {
+        part.name: torch.where(
+            chosen.view(-1, *[1] * (getattr(weather, part.name).ndim - 1)),
+            getattr(gone, part.name),
+            getattr(weather, part.name),
+        )
+        for part in fields(weather)
+    }
+    streams = {**batch.streams, "weather": replace(weather, **mixed)}
+    forecast = model(replace(batch, streams=streams))
+    assert torch.equal(forecast[chosen], absent[chosen])
+    assert torch.equal(forecast[~chosen], present[~chosen])
+    assert not torch.equal(present[chosen], absent[chosen])
+
+
+@pytest.mark.slow
+def test_the_compiled_model_equals_eager_and_a_switched_edge_compiles_nothing_anew(
+    folder: Path, dataset: Dataset, batch: Batch
+) -> None:
+    model = wake(build(folder, dataset, interactions=EVERY_EDGE))
+    torch.compiler.reset()
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager", dynamic=False)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(batch), model(batch))
+        with torch.compiler.set_stance("fail_on_recompile"):
+            for name in model.sources:
+                model.switch_edge(name, 0.0)
+            torch.testing.assert_close(compiled(batch), model(batch))
 
 
 @pytest.mark.parametrize("name", ["values", "items", "type", "train", "forward"])

@@ -76,17 +76,19 @@ class ResidualBlock(nn.Module):
 
 
 class ConvEncoder(Encoder):
-    """The reach doubles from layer to layer."""
+    """The reach doubles from layer to layer, both ways."""
+
+    causal = False
 
     def __init__(
         self,
         config: ConvEncoderConfig,
         schema: StreamSchema,
         vocabulary_sizes: dict[str, int],
+        time_unit: float,
     ) -> None:
         """Build for one stream."""
-        super().__init__()
-        self.schema = schema
+        super().__init__(config, schema, vocabulary_sizes, time_unit)
         self.features = ColumnFeatures(schema, vocabulary_sizes)
         self.project = nn.Linear(self.features.dim, config.dim)
         dims = config.node_dims()

@@ -39,15 +39,17 @@ class ResidualMLP(nn.Module):
 class MLPEncoder(Encoder):
     """Tokens do not see each other; only interactions and the head bring them together."""
 
+    causal = True
+
     def __init__(
         self,
         config: MLPEncoderConfig,
         schema: StreamSchema,
         vocabulary_sizes: dict[str, int],
+        time_unit: float,
     ) -> None:
         """Build for one stream."""
-        super().__init__()
-        self.schema = schema
+        super().__init__(config, schema, vocabulary_sizes, time_unit)
         self.features = ColumnFeatures(schema, vocabulary_sizes)
         self.project = nn.Linear(self.features.dim, config.dim)
         self.layers = nn.ModuleList(

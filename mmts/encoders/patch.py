@@ -13,9 +13,9 @@ from torch.nn import functional
 from mmts.data.batch import StreamWindow
 from mmts.data.schema import StreamSchema
 from mmts.encoders.base import Encoder, EncoderSettings, latest_available
-from mmts.layers.attention import TimedAttention, choose_num_heads
+from mmts.layers.attention import choose_num_heads
 from mmts.layers.embedding import ColumnFeatures
-from mmts.layers.feed_forward import build_feed_forward
+from mmts.layers.transformer import TransformerLayer
 from mmts.tokens import TokenGrid, Tokens
 
 
@@ -27,29 +27,10 @@ class PatchEncoderConfig(EncoderSettings):
     num_heads: int = Field(4, gt=0, description="Attention heads, at most.")
 
 
-class TransformerLayer(nn.Module):
-    """Attention and a feed-forward block, each normalised at its input."""
-
-    def __init__(self, dim: int, num_heads: int, dropout: float, time_unit: float) -> None:
-        """Build for tokens of one width; time_unit: seconds per position."""
-        super().__init__()
-        self.attention_norm = nn.LayerNorm(dim)
-        self.attention = TimedAttention(dim, dim, num_heads, time_unit, zero_start=False)
-        self.feed_forward = build_feed_forward(dim, dropout)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, tokens: Tensor, grid: TokenGrid) -> Tensor:
-        """Return (batch, token, dim); tokens without an observed value are not looked at."""
-        normal = self.attention_norm(tokens)
-        time = grid.middle
-        taken = self.attention(normal, normal, time, time, grid.observed[:, None, :])
-        tokens = tokens + self.dropout(taken)
-        output: Tensor = tokens + self.dropout(self.feed_forward(tokens))
-        return output
-
-
 class PatchEncoder(Encoder):
     """Patches of the past end at the origin and patches of the future begin there."""
+
+    causal = False
 
     def __init__(
         self,
@@ -59,8 +40,7 @@ class PatchEncoder(Encoder):
         time_unit: float,
     ) -> None:
         """Build for one stream; time_unit: seconds per forecast step."""
-        super().__init__()
-        self.schema = schema
+        super().__init__(config, schema, vocabulary_sizes, time_unit)
         self.patch_length = config.patch_length
         self.features = ColumnFeatures(schema, vocabulary_sizes)
         self.project = nn.Linear(config.patch_length * self.features.dim, config.dim)

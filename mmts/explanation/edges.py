@@ -56,6 +56,9 @@ class EdgeMeter:
             sums[name].append((values.float() * observed).square().sum(dim=(1, 2)).cpu().double())
         interaction = self.model.interaction(name)
         shares = interaction.shares(target, sources)
+        if not shares:
+            # A kind of the user's own need not tell.
+            self.readings[name] = []
         for meter, source, share in zip(self.readings[name], sources, shares, strict=True):
             visible = visible_tokens(target.grid, source.grid, interaction.reach)
             meter.add(target.grid, source.grid, share, visible)

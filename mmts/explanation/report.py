@@ -23,8 +23,8 @@ _LONGEST_NAME = 160
 class EdgeExplanation:
     """One edge: what it adds, where it reads, and what it costs to switch it off.
 
-    readings: per source. What is missing to a share of one went to nothing or has faded with age,
-    and in an edge of kind joint it went to the target's own tokens, too.
+    readings: per source; none where the kind does not tell. What is missing to a share of one went
+    to nothing or has faded with age, and in an edge of kind joint to the target's own tokens, too.
     cost: of switching the edge off, and with it the constant that it may have learned to add.
     """
 
@@ -44,7 +44,9 @@ class EdgeExplanation:
 
     @property
     def nothing(self) -> float:
-        """Share that no source gets."""
+        """Share that no source gets; NaN where the kind does not tell."""
+        if not self.readings:
+            return math.nan
         # Not below zero: sums of many shares are rounded.
         return max(0.0, 1 - sum(reading.share for reading in self.readings))
 

@@ -29,8 +29,12 @@ def _unlisted(nodes: tuple[str, ...]) -> str | list[str]:
 
 
 class InteractionSettings(Config):
-    """An edge from one or more nodes to one node; it adds to the input of that node's block."""
+    """An edge from one or more nodes to one node; it adds to the input of that node's block.
 
+    A kind is a subclass that says which: `kind: Literal["film"] = "film"`.
+    """
+
+    kind: str
     sources: Annotated[
         tuple[NodeName, ...], BeforeValidator(_listed), PlainSerializer(_unlisted)
     ] = Field(alias="from", min_length=1, description="Node or nodes that are read.")
@@ -71,10 +75,12 @@ class Interaction(nn.Module, ABC):
     At first it adds exactly zero: its last projection, and nothing else, starts at zero (if a
     gate started at zero too, neither would ever have a gradient).
 
+    config_class: settings of the kind; only the user's own kinds must name it.
     takes_several: whether one edge may read more than one node.
     scale: () float, 1; zero switches the edge off without building anything anew.
     """
 
+    config_class: ClassVar[type[InteractionSettings]]
     takes_several: ClassVar[bool] = False
     scale: Tensor
 
@@ -105,15 +111,15 @@ class Interaction(nn.Module, ABC):
     def contribute(self, target: Tokens, sources: Sequence[Tokens]) -> Tensor:
         """Compute the contribution, (batch, token, dim); zero where no source token is seen."""
 
-    @abstractmethod
     def shares(self, target: Tokens, sources: Sequence[Tokens]) -> tuple[Tensor, ...]:
-        """Tell where each target token reads.
+        """Tell where each target token reads; a kind of the user's own may leave it untold.
 
         Returns per source (batch, token, source token): the weight of each source token before
         any projection. Over all sources they sum to at most one; what is missing went to nothing.
         They show what is mixed, not how much it matters: the projections behind can undo any of
-        them. Read the strength of the edge for that.
+        them. Read the strength of the edge for that. Nothing, where the kind does not tell.
         """
+        return ()
 
 
 def normalise(values: Tensor) -> Tensor:

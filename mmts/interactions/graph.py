@@ -9,7 +9,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from mmts.errors import ConfigError, nearest, raise_all
-from mmts.interactions.kinds import InteractionConfig, takes_several_sources
+from mmts.interactions.base import InteractionSettings
+from mmts.interactions.kinds import takes_several_sources
 
 OUT = "out"
 
@@ -55,7 +56,7 @@ class Schedule:
         return sorted({node.stream for node in self.idle} - running)
 
 
-def name_edges(edges: Sequence[InteractionConfig]) -> dict[str, InteractionConfig]:
+def name_edges(edges: Sequence[InteractionSettings]) -> dict[str, InteractionSettings]:
     """Give every edge a unique name: its own, else one made of kind and nodes.
 
     Raises ConfigError when two edges claim one name.
@@ -70,7 +71,7 @@ def name_edges(edges: Sequence[InteractionConfig]) -> dict[str, InteractionConfi
             if claimed.count(name) > 1
         ),
     )
-    named: dict[str, InteractionConfig] = {}
+    named: dict[str, InteractionSettings] = {}
     for edge in edges:
         base = edge.name or f"{edge.kind}_{'_'.join(edge.sources)}_to_{edge.to}"
         name, repeat = base, 2
@@ -82,7 +83,7 @@ def name_edges(edges: Sequence[InteractionConfig]) -> dict[str, InteractionConfi
 
 def build_schedule(
     num_layers: Mapping[str, int],
-    edges: Mapping[str, InteractionConfig],
+    edges: Mapping[str, InteractionSettings],
     reads: Iterable[Node],
 ) -> Schedule:
     """Check the graph and order its nodes.
@@ -120,7 +121,7 @@ def build_schedule(
     )
 
 
-def _place(name: str, edge: InteractionConfig) -> str:
+def _place(name: str, edge: InteractionSettings) -> str:
     return f"model.interactions, edge {name!r} ({edge.kind}, to {edge.to})"
 
 
@@ -133,7 +134,7 @@ def _unknown(node: Node, num_layers: Mapping[str, int]) -> list[str]:
     return []
 
 
-def _faults(edge: InteractionConfig, num_layers: Mapping[str, int]) -> list[str]:
+def _faults(edge: InteractionSettings, num_layers: Mapping[str, int]) -> list[str]:
     faults = []
     for text in (*edge.sources, edge.to):
         faults += _unknown(Node.parse(text), num_layers)
@@ -148,7 +149,7 @@ def _faults(edge: InteractionConfig, num_layers: Mapping[str, int]) -> list[str]
 
 
 def _dependencies(
-    num_layers: Mapping[str, int], edges: Mapping[str, InteractionConfig]
+    num_layers: Mapping[str, int], edges: Mapping[str, InteractionSettings]
 ) -> dict[Node, list[Node]]:
     """Return what each node needs: the node before it, and the sources of edges into it."""
     needs: dict[Node, list[Node]] = {}
@@ -163,7 +164,7 @@ def _dependencies(
     return needs
 
 
-def _describe_cycle(cycle: Sequence[Node], edges: Mapping[str, InteractionConfig]) -> str:
+def _describe_cycle(cycle: Sequence[Node], edges: Mapping[str, InteractionSettings]) -> str:
     # Each node of the cycle is needed by the next one.
     steps = set(pairwise(cycle))
     guilty = [

@@ -5,30 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
 
 from mmts.config_base import Config
-from mmts.interactions.attention import AttentionConfig
-from mmts.interactions.bottleneck import BottleneckConfig
-from mmts.interactions.film import FilmConfig
-from mmts.interactions.joint import JointConfig
-from mmts.interactions.kinds import InteractionConfig
-from mmts.interactions.residual import ResidualConfig
-from mmts.interactions.weighted import WeightedConfig
+from mmts.errors import KindError
+from mmts.interactions.base import InteractionSettings
+from mmts.interactions.kinds import INTERACTION_KINDS, InteractionConfig
 
-Kind = Literal["residual", "film", "weighted", "attention", "joint", "bottleneck"]
-
-_EDGES: dict[Kind, type[InteractionConfig]] = {
-    "residual": ResidualConfig,
-    "film": FilmConfig,
-    "weighted": WeightedConfig,
-    "attention": AttentionConfig,
-    "joint": JointConfig,
-    "bottleneck": BottleneckConfig,
-}
-
-_JOINING: frozenset[Kind] = frozenset({"weighted", "bottleneck"})
+_JOINING = frozenset({"weighted", "bottleneck"})
 """Kinds whose meaning is to bring several sources together; all others get an edge for each."""
+
+
+def _check_kind(kind: str) -> str:
+    try:
+        settings = INTERACTION_KINDS.settings_class(kind)
+    except KindError as error:
+        raise PydanticCustomError("kind", "{reason}", {"reason": str(error)}) from error
+    required = {name for name, field in settings.model_fields.items() if field.is_required()}
+    if own := sorted(required - {"sources", "to"}):
+        raise ValueError(
+            f"kind {kind!r} cannot do without {', '.join(own)}, which a preset does not give; "
+            "write its edges one by one"
+        )
+    return kind
 
 
 class PresetConfig(Config):
@@ -40,7 +40,7 @@ class PresetConfig(Config):
     """
 
     preset: Literal["none", "last", "ladder", "lowlevel", "dense", "bottleneck"]
-    kind: Kind = Field(
+    kind: Annotated[str, AfterValidator(_check_kind)] = Field(
         "attention",
         description="Kind of the edges; weighted and bottleneck join all streams in one edge.",
     )
@@ -59,38 +59,33 @@ class PresetConfig(Config):
         return self
 
 
-def _tag_of(value: Any) -> str | None:
-    if isinstance(value, PresetConfig) or (isinstance(value, dict) and "preset" in value):
-        return "preset"
-    found = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
-    return found if isinstance(found, str) else None
+def _tag_of(value: Any) -> str:
+    is_preset = isinstance(value, PresetConfig) or (isinstance(value, dict) and "preset" in value)
+    return "(preset)" if is_preset else "(edge)"
 
 
 InteractionEntry = Annotated[
-    Annotated[PresetConfig, Tag("preset")]
-    | Annotated[ResidualConfig, Tag("residual")]
-    | Annotated[FilmConfig, Tag("film")]
-    | Annotated[WeightedConfig, Tag("weighted")]
-    | Annotated[AttentionConfig, Tag("attention")]
-    | Annotated[JointConfig, Tag("joint")]
-    | Annotated[BottleneckConfig, Tag("bottleneck")],
+    Annotated[PresetConfig, Tag("(preset)")] | Annotated[InteractionConfig, Tag("(edge)")],
     Discriminator(_tag_of),
 ]
-"""What may stand in the list of interactions: an edge, or a preset for several."""
+"""What may stand in the list of interactions: an edge, or a preset for several.
+
+The tags are in parentheses, as keys of a config never are.
+"""
 
 DEFAULT_INTERACTIONS = (PresetConfig(preset="ladder"),)
 
 
 def expand(
-    entries: Sequence[PresetConfig | InteractionConfig],
+    entries: Sequence[PresetConfig | InteractionSettings],
     num_layers: Mapping[str, int],
     target_stream: str,
-) -> tuple[InteractionConfig, ...]:
+) -> tuple[InteractionSettings, ...]:
     """Replace every preset by its edges.
 
     num_layers: layers of each stream's encoder.
     """
-    edges: list[InteractionConfig] = []
+    edges: list[InteractionSettings] = []
     for entry in entries:
         if isinstance(entry, PresetConfig):
             for sources, to in _pairs(entry.preset, num_layers, target_stream):
@@ -135,8 +130,8 @@ def _read_below(preset: str, layer: int, others: Mapping[str, int], depth: int) 
             return [f"{stream}.{layer - 1}" for stream, last in others.items() if layer <= last + 1]
 
 
-def _edges(kind: Kind, sources: list[str], to: str) -> list[InteractionConfig]:
-    edge = _EDGES[kind]
+def _edges(kind: str, sources: list[str], to: str) -> list[InteractionSettings]:
+    edge = INTERACTION_KINDS.settings_class(kind)
     if kind in _JOINING:
-        return [edge(sources=tuple(sources), to=to)]
-    return [edge(sources=(source,), to=to) for source in sources]
+        return [edge(kind=kind, sources=tuple(sources), to=to)]
+    return [edge(kind=kind, sources=(source,), to=to) for source in sources]

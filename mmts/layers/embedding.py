@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from mmts.data.batch import StreamWindow
-from mmts.data.schema import StreamSchema
+from mmts.data.schema import ColumnSchema, StreamSchema
 
 MAX_CATEGORY_DIM = 16
 
@@ -18,13 +20,23 @@ class ColumnFeatures(nn.Module):
     through (0 x NaN), and zero alone would be a claim.
     """
 
-    def __init__(self, schema: StreamSchema, vocabulary_sizes: dict[str, int]) -> None:
+    def __init__(
+        self,
+        schema: StreamSchema,
+        vocabulary_sizes: dict[str, int],
+        columns: Sequence[ColumnSchema] | None = None,
+    ) -> None:
         """Build for the columns of one stream.
 
         vocabulary_sizes: largest code per category column; codes run from 0 (unseen) to it.
+        columns: those that are read, where not all are.
         """
         super().__init__()
-        placed = list(zip(schema.columns, schema.slices, strict=True))
+        placed = [
+            (column, place)
+            for column, place in zip(schema.columns, schema.slices, strict=True)
+            if columns is None or column in columns
+        ]
         self.numbers = [
             channel
             for column, place in placed
@@ -46,10 +58,17 @@ class ColumnFeatures(nn.Module):
     def forward(self, window: StreamWindow) -> Tensor:
         """Return features (batch, step, feature)."""
         observed = window.observed.to(window.values.dtype)
-        parts = [window.values[..., self.numbers], observed[..., self.indicators]]
+        # Windows hold zeros there; filled again, nothing else can come in, nor a gradient go out.
+        values = window.values.masked_fill(~window.observed, 0.0)
+        parts = [values[..., self.numbers], observed[..., self.indicators]]
         for channel, embedding in zip(self.categories, self.embeddings, strict=True):
-            codes = window.values[..., channel].long()
+            codes = values[..., channel].long()
             parts.append(embedding(codes) * observed[..., channel, None])
         if self.has_age:
-            parts.append(torch.log1p(-window.start.clamp(max=0.0) / 3600)[..., None])
+            parts.append(measure_age(window)[..., None])
         return torch.cat(parts, dim=-1)
+
+
+def measure_age(window: StreamWindow) -> Tensor:
+    """Return the logarithm of how many hours ago each row was, (batch, step); zero if ahead."""
+    return torch.log1p(-window.start.clamp(max=0.0) / 3600)

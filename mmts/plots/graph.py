@@ -13,8 +13,8 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, PathPatch, Polyg
 from matplotlib.path import Path
 from matplotlib.patheffects import withStroke
 
+from mmts.interactions.base import InteractionSettings
 from mmts.interactions.graph import OUT, Node
-from mmts.interactions.kinds import InteractionConfig
 from mmts.model import ModelConfig, MultimodalForecaster
 from mmts.plots.graph_layout import (
     BOX_WIDTH,
@@ -153,7 +153,7 @@ def _describe(config: ModelConfig, stream: str, target: str) -> tuple[str, str]:
 
 
 def _say_edge(
-    name: str, edge: InteractionConfig, strengths: Mapping[str, float] | None, is_built: bool
+    name: str, edge: InteractionSettings, strengths: Mapping[str, float] | None, is_built: bool
 ) -> str:
     nodes = f"{' + '.join(edge.sources)} \N{RIGHTWARDS ARROW} {edge.to}"
     own = "" if name.startswith(f"{edge.kind}_") else f"{name}: "
@@ -165,7 +165,7 @@ def _say_edge(
     return f"{own}{nodes}{strength}"
 
 
-def _color(edge: InteractionConfig) -> str:
+def _color(edge: InteractionSettings) -> str:
     return KIND_COLORS.get(edge.kind, INK)
 
 
@@ -303,7 +303,7 @@ class _LegendEntry(NamedTuple):
     dashed: bool = False
 
 
-def _legend(edges: Mapping[str, InteractionConfig], scale: _Scale) -> list[_LegendEntry]:
+def _legend(edges: Mapping[str, InteractionSettings], scale: _Scale) -> list[_LegendEntry]:
     """Explain colours, widths and dashes."""
     colors = {edge.kind: _color(edge) for edge in edges.values()}
     entries = [_LegendEntry(kind, color, 2.2) for kind, color in colors.items()]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmts.interactions.alignment import Reach, align, visible_tokens
 from mmts.tokens import TokenGrid, Tokens
+from tests.interactions.reference import age_of, tokens_read
 
 
 def make_grid(
@@ -37,40 +37,6 @@ grids = st.builds(
 lags = st.sampled_from([None, 0.0, 5.0, 20.0])
 
 
-def reference(
-    target: TokenGrid, source: Tokens, reach: Reach
-) -> tuple[list[float], list[float], list[int]]:
-    """Return value, age and number of tokens read at every target token, token by token."""
-    grid = source.grid
-    values, ages, counts = [], [], []
-    before = -math.inf
-    for j in range(target.end.shape[1]):
-        now = float(target.end[0, j])
-        seen = []
-        for i in range(grid.end.shape[1]):
-            start, end = float(grid.start[0, i]), float(grid.end[0, i])
-            available = float(grid.available[0, i])
-            planned = end > start if not reach.causal else available < start
-            planned |= available == start and end > start
-            since = start if planned or not reach.causal else max(end, available)
-            may = bool(grid.observed[0, i]) and (since < now if planned else since <= now)
-            if reach.causal:
-                may = may and available <= min(now, 0.0)
-            if reach.max_lag is not None:
-                may = may and now - end <= reach.max_lag
-            if may:
-                recent = since >= before if planned else since > before
-                seen.append((since, float(source.values[0, i, 0]), (start + end) / 2, recent))
-        read = [entry for entry in seen if entry[3]]
-        if seen and not read:
-            read = [max(seen, key=lambda entry: entry[0])]
-        values.append(sum(v for _, v, _, _ in read) / len(read) if read else 0.0)
-        ages.append(now - sum(m for _, _, m, _ in read) / len(read) if read else 0.0)
-        counts.append(len(read))
-        before = now
-    return values, ages, counts
-
-
 @given(target=grids, source=grids, causal=st.booleans(), max_lag=lags)
 @settings(deadline=None, max_examples=400)
 def test_alignment_equals_the_reference(
@@ -79,11 +45,13 @@ def test_alignment_equals_the_reference(
     reach = Reach(causal, max_lag)
     values = torch.arange(1.0, source.end.shape[1] + 1)[None, :, None]
     aligned = align(target, Tokens(values, source), reach)
-    expected, ages, counts = reference(target, Tokens(values, source), reach)
-    torch.testing.assert_close(aligned.values[0, :, 0], torch.tensor(expected))
-    torch.testing.assert_close(aligned.age[0], torch.tensor(ages))
-    assert aligned.present[0].tolist() == [value != 0 for value in expected]
-    assert (aligned.weights[0] > 0).sum(dim=-1).tolist() == counts
+    for j in range(target.end.shape[1]):
+        read = tokens_read(target, source, reach, 0, j)
+        mean = sum(i + 1.0 for i in read) / max(1, len(read))
+        assert float(aligned.values[0, j, 0]) == pytest.approx(mean)
+        assert float(aligned.age[0, j]) == pytest.approx(age_of(target, source, read, 0, j))
+        assert torch.nonzero(aligned.weights[0, j]).flatten().tolist() == read
+        assert bool(aligned.present[0, j]) == bool(read)
 
 
 @given(target=grids, source=grids)
