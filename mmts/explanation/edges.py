@@ -59,6 +59,7 @@ class EdgeMeter:
         if not shares:
             # A kind of the user's own need not tell.
             self.readings[name] = []
+            return
         for meter, source, share in zip(self.readings[name], sources, shares, strict=True):
             visible = visible_tokens(target.grid, source.grid, interaction.reach)
             meter.add(target.grid, source.grid, share, visible)
