@@ -44,6 +44,7 @@ from mmts.training.module import ForecastingModule, count_parameters
 
 DIM = 32
 NUM_LAYERS = 4
+NUM_HEADS = 2
 NUM_TEST = 20_000
 NUM_VALIDATION = 5_000
 CHUNK = 1_000
@@ -105,16 +106,28 @@ def list_variants() -> dict[str, Variant]:
 
 def build_model(task: RegimeTask, variant: Variant, stream_dropout: float, seed: int) -> Any:
     """Build the shipped model for a variant."""
-    patch = {"kind": "patch", "patch_length": 1, "dim": DIM, "dropout": 0.0}
+    alone = {"kind": "mlp", "num_layers": 2, "dropout": 0.0}
     config = ModelConfig.model_validate(
         {
             "encoders": {
-                "A": {**patch, "num_layers": 2},
-                "B": {**patch, "num_layers": NUM_LAYERS},
-                "N": {"kind": "mlp", "dim": 16, "num_layers": 2, "dropout": 0.0},
+                "A": {**alone, "dim": DIM},
+                "B": {
+                    "kind": "patch",
+                    "patch_length": 1,
+                    "dim": DIM,
+                    "num_layers": NUM_LAYERS,
+                    "num_heads": NUM_HEADS,
+                    "dropout": 0.0,
+                },
+                "N": {**alone, "dim": DIM // 2},
             },
             "interactions": variant.interactions,
-            "head": {"kind": "point", "dim": variant.head_dim, "dropout": 0.0},
+            "head": {
+                "kind": "point",
+                "dim": variant.head_dim,
+                "num_heads": NUM_HEADS,
+                "dropout": 0.0,
+            },
             "window_normalization": False,
             "stream_dropout": stream_dropout,
         }
