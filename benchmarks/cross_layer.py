@@ -42,9 +42,8 @@ from mmts.model import ModelConfig, MultimodalForecaster
 from mmts.training.config import TrainingConfig
 from mmts.training.module import ForecastingModule, count_parameters
 
-DIM = 32
+DIM = 40
 NUM_LAYERS = 4
-NUM_HEADS = 2
 NUM_TEST = 20_000
 NUM_VALIDATION = 5_000
 CHUNK = 1_000
@@ -111,23 +110,13 @@ def build_model(task: RegimeTask, variant: Variant, stream_dropout: float, seed:
         {
             "encoders": {
                 "A": {**alone, "dim": DIM},
-                "B": {
-                    "kind": "patch",
-                    "patch_length": 1,
-                    "dim": DIM,
-                    "num_layers": NUM_LAYERS,
-                    "num_heads": NUM_HEADS,
-                    "dropout": 0.0,
-                },
-                "N": {**alone, "dim": DIM // 2},
+                # A token per step whose neighbours lie in reach of the first layer on: attention
+                # needs most of the steps to find them.
+                "B": {"kind": "conv", "num_layers": NUM_LAYERS, "dim": DIM, "dropout": 0.0},
+                "N": {**alone, "dim": 16},
             },
             "interactions": variant.interactions,
-            "head": {
-                "kind": "point",
-                "dim": variant.head_dim,
-                "num_heads": NUM_HEADS,
-                "dropout": 0.0,
-            },
+            "head": {"kind": "point", "dim": variant.head_dim, "dropout": 0.0},
             "window_normalization": False,
             "stream_dropout": stream_dropout,
         }
