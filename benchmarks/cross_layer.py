@@ -20,12 +20,12 @@ import argparse
 import json
 import logging
 import math
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, get_args
@@ -179,9 +179,9 @@ def perform(run: Run, threads: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
     task = RegimeTask(run.regimes, run.channels, run.tokens, run.world)
     model = build_model(task, list_variants()[run.variant], run.stream_dropout, run.seed)
-    began = time.monotonic()
+    began = time.process_time()
     train(task, model, run)
-    seconds = time.monotonic() - began
+    seconds = time.process_time() - began
     validation, test = (
         task.sample(size, torch.Generator().manual_seed(seed))
         for size, seed in ((NUM_VALIDATION, 11), (NUM_TEST, 12))
@@ -195,6 +195,17 @@ def perform(run: Run, threads: int) -> dict[str, Any]:
         "parameters": count_parameters(model),
         "seconds": seconds,
     }
+
+
+def perform_all(runs: list[Run], jobs: int, threads: int) -> Iterator[dict[str, Any]]:
+    """Yield what each run measured, as soon as it is done."""
+    if jobs == 1:
+        yield from (perform(run, threads) for run in runs)
+        return
+    # Forked processes would share the state of torch's threads.
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        waiting = [pool.submit(perform, run, threads) for run in runs]
+        yield from (done.result() for done in as_completed(waiting))
 
 
 def check_floor(found: Mapping[str, Any], floor: float) -> None:
@@ -234,21 +245,18 @@ def main() -> None:
     if arguments.json and arguments.json.exists():
         kept = json.loads(arguments.json.read_text())
     missing = [run for run in runs if find(kept, run) is None]
-    with ProcessPoolExecutor(arguments.jobs) as pool:
-        waiting = [pool.submit(perform, run, arguments.threads) for run in missing]
-        for done in as_completed(waiting):
-            found = done.result()
-            print(
-                f"{found['variant']}, seed {found['seed']}, {found['learning_rate']:g}: "
-                f"{found['test']:.4f}, {1e3 * found['seconds'] / found['steps']:.1f} ms a step",
-                file=sys.stderr,
-            )
-            kept.append(found)
-            if arguments.json:
-                written = arguments.json.with_suffix(".new")
-                written.write_text(json.dumps(kept, indent=1) + "\n")
-                os.replace(written, arguments.json)
-            check_floor(found, task.floor)
+    for found in perform_all(missing, arguments.jobs, arguments.threads):
+        print(
+            f"{found['variant']}, seed {found['seed']}, {found['learning_rate']:g}: "
+            f"{found['test']:.4f}, {1e3 * found['seconds'] / found['steps']:.1f} ms a step",
+            file=sys.stderr,
+        )
+        kept.append(found)
+        if arguments.json:
+            written = arguments.json.with_suffix(".new")
+            written.write_text(json.dumps(kept, indent=1) + "\n")
+            written.replace(arguments.json)
+        check_floor(found, task.floor)
     report([found for run in runs if (found := find(kept, run)) is not None])
 
 
