@@ -21,6 +21,9 @@ class ConvEncoderConfig(EncoderSettings):
 
     kind: Literal["conv"] = "conv"
     kernel_size: int = Field(3, gt=1, description="Steps that one convolution sees.")
+    dilation_growth: int = Field(
+        2, gt=0, description="Factor by which the steps between taps grow from layer to layer."
+    )
     layer_dims: tuple[int, ...] | None = Field(
         None, description="Width of each layer, where they differ; the first goes out of layer 1."
     )
@@ -76,7 +79,7 @@ class ResidualBlock(nn.Module):
 
 
 class ConvEncoder(Encoder):
-    """The reach doubles from layer to layer, both ways."""
+    """The reach grows from layer to layer, by default twofold, and both ways."""
 
     causal = False
 
@@ -93,7 +96,9 @@ class ConvEncoder(Encoder):
         self.project = nn.Linear(self.features.dim, config.dim)
         dims = config.node_dims()
         self.layers = nn.ModuleList(
-            ResidualBlock(in_dim, out_dim, config.kernel_size, 2**layer, config.dropout)
+            ResidualBlock(
+                in_dim, out_dim, config.kernel_size, config.dilation_growth**layer, config.dropout
+            )
             for layer, (in_dim, out_dim) in enumerate(pairwise(dims))
         )
         self.norm = nn.LayerNorm(dims[-1])
