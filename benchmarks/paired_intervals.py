@@ -11,7 +11,7 @@ BLOCK_HORIZONS = 4
 """Length of a block of origins at least, in horizons: windows reach from one into the next."""
 
 MAX_BLOCKS = 100
-NUM_DRAWS = 10_000
+NUM_DRAWS = 4_000
 LEVEL = 0.95
 
 Array = npt.NDArray[np.float64]

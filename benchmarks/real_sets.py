@@ -25,7 +25,7 @@ class RealSet:
 
     config: str
     changes: tuple[str, ...] = ()
-    num_weights: int = 80_000
+    num_weights: int = 100_000
     num_epochs: int = 5
     steps_per_epoch: int = 100
     batch_size: int = 64

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from early_table import write_early
 
 from mmts.checkpoint import build_model
@@ -22,8 +25,8 @@ VARIANTS = (*PRESETS, EARLY, ONE_TABLE, SINGLE)
 SINGLE_KINDS = ("residual", "attention")
 """Kinds among which the best single edge is looked for."""
 
-TOLERANCE = 0.05
-"""By how much the number of weights may miss what was asked for."""
+TOLERANCE, CLOSE = 0.05, 0.02
+"""By how much the number of weights may miss what was asked for, and with what the search ends."""
 
 Settings = dict[str, Any]
 
@@ -99,49 +102,56 @@ class VariantBuilder:
 def match_size(settings: Settings, dataset: Dataset, num_weights: int) -> tuple[Settings, int]:
     """Scale all widths by one factor so that the model has about this many weights.
 
-    Then the target stream's width and the head's are moved a little, to come nearer.
+    Then the widths of the target stream, the head and the other streams are moved by a step or
+    two, no further than it takes to come within `CLOSE`.
     Returns the resolved settings and their number of weights. Raises ValueError when no widths
     come within `TOLERANCE`.
     """
-    counted: dict[str, tuple[Settings, int]] = {}
+    target = dataset.schema.target_stream
 
-    def count(factor: float, target_steps: int = 0, head_steps: int = 0) -> int:
-        scaled = _scale(settings, factor, dataset.schema.target_stream, target_steps, head_steps)
-        key = f"{factor} {target_steps} {head_steps}"
-        if key not in counted:
-            config = _resolve(scaled, "widths")
+    def build(factor: float, steps: Sequence[int]) -> tuple[Settings, int]:
+        config = _resolve(_scale(settings, factor, target, *steps), "widths")
+        # Weights are only counted, and need not be drawn.
+        with torch.device("meta"):
             model = build_model(config, dataset.schema, dataset.scaling)
-            counted[key] = (config.to_json(), sum(p.numel() for p in model.parameters()))
-        return counted[key][1]
+        return config.to_json(), sum(p.numel() for p in model.parameters())
+
+    def miss(found: tuple[Settings, int]) -> float:
+        return abs(found[1] / num_weights - 1)
 
     factors = np.geomspace(0.2, 5, 129).tolist()
-    low, high = 0, len(factors) - 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if count(factors[middle]) < num_weights else (low, middle)
-    for factor in (factors[low], factors[high]):
-        for target_steps in (0, -1, 1):
-            for head_steps in (0, -1, 1):
-                count(factor, target_steps, head_steps)
-    # The first of those that are equally near has moved least.
-    found, weights = min(counted.values(), key=lambda pair: abs(pair[1] - num_weights))
-    if abs(weights - num_weights) > TOLERANCE * num_weights:
-        raise ValueError(f"{weights} weights are as near to {num_weights} as these widths come")
-    return found, weights
+    place = bisect_left(factors, num_weights, key=lambda factor: build(factor, (0, 0, 0))[1])
+    around = factors[max(0, place - 1) : place + 1]
+    best = min((build(factor, (0, 0, 0)) for factor in around), key=miss)
+    few, more = (-1, 0, 1), (-2, -1, 0, 1, 2)
+    moves = sorted(product(few, more, more), key=lambda steps: np.abs(steps).sum())
+    for factor, steps in product(around, moves):
+        if miss(best) <= CLOSE:
+            break
+        best = min(best, build(factor, steps), key=miss)
+    if miss(best) > TOLERANCE:
+        raise ValueError(f"{best[1]} weights are as near to {num_weights} as these widths come")
+    return best
 
 
 def _scale(
-    settings: Mapping[str, Any], factor: float, target: str, target_steps: int, head_steps: int
+    settings: Settings,
+    factor: float,
+    target: str,
+    target_steps: int,
+    head_steps: int,
+    other_steps: int,
 ) -> Settings:
-    scaled: Settings = copy.deepcopy(dict(settings))
+    scaled = copy.deepcopy(settings)
     encoders, head = scaled["model"]["encoders"], scaled["model"]["head"]
+
     for name, encoder in encoders.items():
         if name == target:
-            # A multiple of 8 has room for four heads.
-            encoder["dim"] = max(8, 8 * (round(encoder["dim"] * factor / 8) + target_steps))
+            # A multiple of 8 has room for four heads; half a step further there are fewer.
+            encoder["dim"] = max(8, 8 * round(encoder["dim"] * factor / 8) + 4 * target_steps)
         else:
-            encoder["dim"] = max(4, 4 * round(encoder["dim"] * factor / 4))
-    head["dim"] = max(8, 8 * (round(head["dim"] * factor / 8) + head_steps))
+            encoder["dim"] = max(4, 2 * round(encoder["dim"] * factor / 2) + 2 * other_steps)
+    head["dim"] = max(8, 8 * round(head["dim"] * factor / 8) + 4 * head_steps)
     return scaled
 
 
