@@ -32,6 +32,7 @@ from real_sets import SETS, load_set
 from real_tables import NOTE, Runs, as_markdown, as_text, choice_lines, set_table
 from real_variants import SINGLE, VARIANTS, Variant, VariantBuilder
 
+from mmts.data.dataset import fingerprint
 from mmts.errors import MmtsError
 from mmts.evaluation import BASELINES
 
@@ -98,14 +99,15 @@ def run_set(
         flush=True,
     )
     variants = {wanted: builder.build(wanted) for wanted in arguments.variants}
+    files = fingerprint(config.data)
     folders = {"WORK": str(folder), "DATA": str(Path(config.data.root))}
 
     def job(variant: Variant, seed: int) -> Job:
         plain = variant.config(seed).to_json()
-        return Job(name, variant.name, seed, variant.num_weights, plain, folders)
+        return Job(name, variant.name, seed, variant.num_weights, plain, files, folders)
 
     seeds = range(1, arguments.seeds + 1)
-    jobs = [Job(name, baseline, 0, 0, config.to_json(), folders) for baseline in BASELINES]
+    jobs = [Job(name, baseline, 0, 0, config.to_json(), files, folders) for baseline in BASELINES]
     jobs += [
         job(variant, seed)
         for wanted, found in variants.items()

@@ -21,7 +21,7 @@ from mmts.baselines.naive import choose_season, forecast_last_value, forecast_se
 from mmts.baselines.ridge import fit_ridge
 from mmts.baselines.targets import collect_targets
 from mmts.config import ExperimentConfig
-from mmts.data.dataset import Dataset, fingerprint, load_dataset
+from mmts.data.dataset import Dataset, load_dataset
 from mmts.evaluation import BASELINES, forecast_windows
 from mmts.experiment import train
 from mmts.files import write_whole
@@ -38,7 +38,8 @@ class Job:
     """What one process is asked for.
 
     variant: of a model, or a baseline; its settings are then those of the set, for the data.
-    folders: paths that change from call to call, by names that do not.
+    files: hash of each stream's files as the set has them. folders: paths that change from call
+    to call, by names that do not.
     """
 
     set_name: str
@@ -46,13 +47,13 @@ class Job:
     seed: int
     num_weights: int
     settings: dict[str, Any]
+    files: dict[str, str]
     folders: dict[str, str]
 
     @property
     def digest(self) -> str:
         """A hash of all that decides over the numbers, but the code."""
-        config = ExperimentConfig.model_validate(self.settings)
-        text = json.dumps([FORMAT, self.variant, self.settings, fingerprint(config.data)])
+        text = json.dumps([FORMAT, self.variant, self.settings, self.files])
         for name, folder in self.folders.items():
             text = text.replace(folder, name)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

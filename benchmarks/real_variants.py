@@ -124,7 +124,8 @@ def match_size(settings: Settings, dataset: Dataset, num_weights: int) -> tuple[
     around = factors[max(0, place - 1) : place + 1]
     best = min((build(factor, (0, 0, 0)) for factor in around), key=miss)
     few, more = (-1, 0, 1), (-2, -1, 0, 1, 2)
-    moves = sorted(product(few, more, more), key=lambda steps: np.abs(steps).sum())
+    others = more if len(settings["model"]["encoders"]) > 1 else (0,)
+    moves = sorted(product(few, more, others), key=lambda steps: np.abs(steps).sum())
     for factor, steps in product(around, moves):
         if miss(best) <= CLOSE:
             break

@@ -141,7 +141,7 @@ def make_job(folder: Path, variant: str = "none") -> Job:
     builder = VariantBuilder(world_config(folder), 40_000, folder)
     (built,) = builder.build(variant)
     settings = built.config(SEED).to_json()
-    return Job("world", variant, SEED, built.num_weights, settings, {"WORK": str(folder)})
+    return Job("world", variant, SEED, built.num_weights, settings, {}, {"WORK": str(folder)})
 
 
 def test_a_finished_run_is_found_again_and_another_is_not(tmp_path: Path) -> None:
