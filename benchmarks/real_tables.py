@@ -34,7 +34,7 @@ def _row(name: str, found: Sequence[Record], base: Sequence[Record]) -> tuple[st
     return (
         name,
         f"{found[0]['num_weights']:,}" if trained else "",
-        f"{np.mean([run['seconds'] for run in found]):.0f}",
+        f"{np.mean([run['cpu_seconds'] for run in found]):.0f}",
         _spread([run["validation_loss"] for run in found]) if trained else "",
         _spread([run["validation"]["mae"] for run in found]),
         _spread([run["test"]["mae"] for run in found]),
