@@ -19,6 +19,9 @@ class AttentionConfig(InteractionSettings):
 
     kind: Literal["attention"] = "attention"
     num_heads: int = Field(4, gt=0, description="Attention heads, at most.")
+    fades: bool = Field(
+        True, description="Whether all heads but the last look at what is near in time first."
+    )
 
 
 class AttentionInteraction(Interaction):
@@ -45,6 +48,7 @@ class AttentionInteraction(Interaction):
             num_heads=choose_num_heads(target.dim, config.num_heads),
             time_unit=time_unit,
             zero_start=True,
+            fades=config.fades,
         )
 
     def contribute(self, target: Tokens, sources: Sequence[Tokens]) -> Tensor:

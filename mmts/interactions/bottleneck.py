@@ -22,6 +22,9 @@ class BottleneckConfig(InteractionSettings):
     kind: Literal["bottleneck"] = "bottleneck"
     num_tokens: int = Field(4, gt=0, description="Shared tokens through which all must pass.")
     num_heads: int = Field(4, gt=0, description="Attention heads, at most.")
+    fades: bool = Field(
+        True, description="Whether all heads but the last look at what is near in time first."
+    )
 
 
 class BottleneckInteraction(Interaction):
@@ -49,7 +52,12 @@ class BottleneckInteraction(Interaction):
         self.gathering = Gathering(target, sources, self.reach)
         self.shared = nn.Parameter(torch.randn(config.num_tokens, target.dim))
         self.collect = TimedAttention(
-            target.dim, self.gathering.dim, heads, time_unit, zero_start=False
+            query_dim=target.dim,
+            source_dim=self.gathering.dim,
+            num_heads=heads,
+            time_unit=time_unit,
+            zero_start=False,
+            fades=config.fades,
         )
         self.hand_out = TimedAttention(target.dim, target.dim, heads, time_unit, zero_start=True)
 

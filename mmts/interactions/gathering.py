@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmts.interactions.alignment import Reach, visible_tokens
 from mmts.interactions.base import NodeSpec, normalise
+from mmts.layers.initialisation import keep_variance
 from mmts.tokens import Tokens
 
 
@@ -50,9 +51,10 @@ class Gathering(nn.Module):
         self.dim = sources[0].dim if len(sources) == 1 else target.dim
         self.projections: nn.ModuleList | None = None
         if len(sources) > 1:
-            self.projections = nn.ModuleList(
-                nn.Linear(source.dim, target.dim, bias=False) for source in sources
-            )
+            projections = [nn.Linear(source.dim, target.dim, bias=False) for source in sources]
+            for projection in projections:
+                keep_variance(projection)
+            self.projections = nn.ModuleList(projections)
 
     def forward(self, target: Tokens, sources: Sequence[Tokens]) -> Gathered:
         """Return the tokens of all sources, and which target token may read which."""

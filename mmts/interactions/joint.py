@@ -20,6 +20,9 @@ class JointConfig(InteractionSettings):
 
     kind: Literal["joint"] = "joint"
     num_heads: int = Field(4, gt=0, description="Attention heads, at most.")
+    fades: bool = Field(
+        True, description="Whether all heads but the last look at what is near in time first."
+    )
 
 
 class JointInteraction(Interaction):
@@ -48,6 +51,7 @@ class JointInteraction(Interaction):
             num_heads=choose_num_heads(target.dim, config.num_heads),
             time_unit=time_unit,
             zero_start=True,
+            fades=config.fades,
         )
 
     def contribute(self, target: Tokens, sources: Sequence[Tokens]) -> Tensor:

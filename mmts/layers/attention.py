@@ -9,6 +9,11 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mmts.layers.initialisation import keep_variance
+
+_NULL_SCORE = -2.0
+"""Added to the null key's score where scores fade, so that it does not outweigh what is near."""
+
 
 def rotate(vectors: Tensor, positions: Tensor, frequencies: Tensor) -> Tensor:
     """Rotate queries or keys by their place in time, so that products depend on distances.
@@ -33,14 +38,23 @@ class TimedAttention(nn.Module):
     """
 
     frequencies: Tensor
+    slopes: Tensor | None
 
     def __init__(
-        self, query_dim: int, source_dim: int, num_heads: int, time_unit: float, zero_start: bool
+        self,
+        query_dim: int,
+        source_dim: int,
+        num_heads: int,
+        time_unit: float,
+        zero_start: bool,
+        fades: bool = False,
     ) -> None:
         """Build for widths of query and source.
 
         time_unit: seconds that count as one position.
         zero_start: whether the last projection starts at zero, so that nothing is added at first.
+        fades: whether scores fall with the distance in time, in each head at a rate of its own
+            and in the last not at all; so a query finds what is near before it has learned to ask.
         """
         super().__init__()
         assert query_dim % num_heads == 0 and (query_dim // num_heads) % 2 == 0
@@ -53,10 +67,15 @@ class TimedAttention(nn.Module):
         self.null_key = nn.Parameter(torch.randn(num_heads, head_dim) * 0.02)
         self.output = nn.Linear(query_dim, query_dim, bias=False)
         if zero_start:
+            keep_variance(self.value)
             nn.init.zeros_(self.output.weight)
         # Wavelengths from about six positions to about six thousand.
         exponents = torch.arange(head_dim // 2) / (head_dim // 2)
         self.register_buffer("frequencies", 1000.0**-exponents, persistent=False)
+        # Fixed, as in arXiv 2108.12409; learned ones would leave the fused kernels.
+        slopes = 8.0 ** -torch.arange(num_heads)
+        slopes[-1] = 0.0
+        self.register_buffer("slopes", slopes if fades else None, persistent=False)
 
     def forward(
         self,
@@ -74,9 +93,10 @@ class TimedAttention(nn.Module):
         """
         queries, keys = self._place(query, source, query_time, source_time)
         values = functional.pad(self._split(self.value(source)), (0, 0, 1, 0))
-        taken = functional.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=_with_null(visible)[:, None]
-        )
+        mask = self._mask(visible, query_time, source_time)
+        if mask.is_floating_point():
+            mask = mask.to(queries.dtype)
+        taken = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
         merged = rearrange(taken, "batch head token channel -> batch token (head channel)")
         output: Tensor = self.output(merged)
         return output
@@ -95,8 +115,11 @@ class TimedAttention(nn.Module):
         """
         queries, keys = self._place(query, source, query_time, source_time)
         scores = (queries @ keys.transpose(2, 3)).float() / math.sqrt(queries.shape[-1])
-        scores = scores.masked_fill(~_with_null(visible)[:, None], -torch.inf)
-        return scores.softmax(dim=-1).mean(dim=1)[..., 1:]
+        mask = self._mask(visible, query_time, source_time)
+        masked = (
+            scores + mask if mask.is_floating_point() else scores.masked_fill(~mask, -torch.inf)
+        )
+        return masked.softmax(dim=-1).mean(dim=1)[..., 1:]
 
     def _place(
         self, query: Tensor, source: Tensor, query_time: Tensor, source_time: Tensor
@@ -109,13 +132,18 @@ class TimedAttention(nn.Module):
         null = repeat(self.null_key, "head channel -> batch head 1 channel", batch=len(query))
         return queries, torch.cat([null.to(keys.dtype), keys], dim=2)
 
+    def _mask(self, visible: Tensor, query_time: Tensor, source_time: Tensor) -> Tensor:
+        """Return what is seen, or added to scores, (batch, 1 or head, token, 1 + source)."""
+        if self.slopes is None:
+            return functional.pad(visible, (1, 0), value=True)[:, None]
+        distance = (query_time[:, :, None] - source_time[:, None, :]).abs() / self.time_unit
+        fading = -self.slopes[:, None, None] * distance[:, None]
+        masked = fading.masked_fill(~visible[:, None], -torch.inf)
+        return functional.pad(masked, (1, 0), value=_NULL_SCORE)
+
     def _split(self, vectors: Tensor) -> Tensor:
         split = "batch token (head channel) -> batch head token channel"
         return rearrange(vectors, split, head=self.num_heads)
-
-
-def _with_null(visible: Tensor) -> Tensor:
-    return functional.pad(visible, (1, 0), value=True)
 
 
 def choose_num_heads(dim: int, wanted: int) -> int:

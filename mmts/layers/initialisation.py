@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 
 @contextmanager
@@ -20,3 +21,11 @@ def seeded(seed: int, name: str) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(int.from_bytes(digest[:8], "big") >> 1)
         yield
+
+
+def keep_variance(projection: nn.Linear) -> None:
+    """Let values of variance one go out with variance one; PyTorch's own start leaves a third.
+
+    What stands before a projection that starts at zero sets the pace at which that one learns.
+    """
+    nn.init.normal_(projection.weight, std=projection.in_features**-0.5)
