@@ -130,9 +130,7 @@ def build_task(
     return RegimeTask(regimes, channels, tokens, world, CODES[name](regimes), lags)
 
 
-def configure(
-    name: str, variant: Variant, task: RegimeTask, stream_dropout: float, width: int = DIM
-) -> ModelConfig:
+def configure(name: str, variant: Variant, stream_dropout: float, width: int = DIM) -> ModelConfig:
     """Return the settings of the shipped model for a variant; width: of stream B."""
     encoders = SETUPS[name].encoders
     return ModelConfig.model_validate(
@@ -156,10 +154,10 @@ def configure_equal(
     """
     reference = list_variants(name)[SETUPS[name].reference]
     bare = RegimeTask(task.num_regimes, task.vectors.shape[1], task.num_tokens, code=task.code)
-    wanted = SHARE * count_weights(bare, configure(name, reference, bare, stream_dropout))
+    wanted = SHARE * count_weights(bare, configure(name, reference, stream_dropout))
     width = DIM
     while True:
-        config = configure(name, variant, task, stream_dropout, width)
+        config = configure(name, variant, stream_dropout, width)
         if count_weights(task, config) >= wanted:
             return config
         width += WIDENING
