@@ -38,10 +38,10 @@ class SwitchCode(Code):
     """Each event holds what changes with its pair: -1 for every switch that is thrown, else 1.
 
     The digits of the regime's number, as a binary number, are switches, all 0 before the first
-    pair. A switch stands at the product of all that was told of it up to now. Regimes are
-    independent, so the events are too: the regime of a pair follows from its own event and all
-    before it, and is independent of any that lack one; so of every single event from the second
-    pair on, and of their mean over less than all. Of the first pair one event tells all.
+    pair; a switch stands at the product of all that was told of it up to now. As regimes are drawn
+    independently, so are the events. The regime of a pair therefore follows from its own event
+    together with all before it, and where one of these is lacking the others tell nothing. The
+    first pair's follows from one event; so there is something to learn before all is learned.
     """
 
     def __init__(self, num_regimes: int) -> None:
