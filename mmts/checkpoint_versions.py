@@ -23,8 +23,7 @@ def upgrade(settings: dict[str, Any]) -> None:
     if settings.get("format_version") == 1:
         _upgrade_to_2(settings)
     if settings.get("format_version") == 2:
-        # Only weights changed; see `upgrade_weights`.
-        settings["format_version"] = 3
+        _upgrade_to_3(settings)
 
 
 def upgrade_weights(
@@ -58,6 +57,18 @@ def _upgrade_to_2(settings: dict[str, Any]) -> None:
             stream["clock"] = {"every": period} if period else None
             stream["has_items"] = stream.get("item") is not None
     settings["format_version"] = 2
+
+
+def _upgrade_to_3(settings: dict[str, Any]) -> None:
+    """Attention looked everywhere alike, without bounds, and only added; see also the weights."""
+    try:
+        edges = settings["config"]["model"]["interactions"]
+        for edge in edges:
+            if edge["kind"] == "attention":
+                edge |= {"fades": False, "modulates": False, "bounded": False}
+    except (KeyError, TypeError):
+        return
+    settings["format_version"] = 3
 
 
 def _edge_to_3(

@@ -8,19 +8,20 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
-from mmts.interactions.base import Interaction, InteractionSettings, NodeSpec, normalise
+from mmts.interactions.attending import AttendingSettings
+from mmts.interactions.base import Interaction, NodeSpec, modulate, normalise
 from mmts.interactions.gathering import Gathered, Gathering
 from mmts.layers.attention import TimedAttention, choose_num_heads
 from mmts.tokens import Tokens
 
 
-class AttentionConfig(InteractionSettings):
+class AttentionConfig(AttendingSettings):
     """Queries from the target, keys and values from the source or sources."""
 
     kind: Literal["attention"] = "attention"
-    num_heads: int = Field(4, gt=0, description="Attention heads, at most.")
-    fades: bool = Field(
-        True, description="Whether all heads but the last look at what is near in time first."
+    bounded: bool = Field(
+        True,
+        description="Whether scores are kept in bounds; not so in checkpoints before format 3.",
     )
 
 
@@ -41,6 +42,7 @@ class AttentionInteraction(Interaction):
     ) -> None:
         """Build for one target and its sources; time_unit: seconds per forecast step."""
         super().__init__(config, target, sources, time_unit)
+        self.modulates = config.modulates
         self.gathering = Gathering(target, sources, self.reach)
         self.attention = TimedAttention(
             query_dim=target.dim,
@@ -48,6 +50,8 @@ class AttentionInteraction(Interaction):
             num_heads=choose_num_heads(target.dim, config.num_heads),
             time_unit=time_unit,
             zero_start=True,
+            output_dim=(1 + config.modulates) * target.dim,
+            bounded=config.bounded,
             fades=config.fades,
         )
 
@@ -57,7 +61,7 @@ class AttentionInteraction(Interaction):
         taken: Tensor = self.attention(
             normalise(target.values), seen.values, target.grid.middle, seen.time, seen.visible
         )
-        return taken
+        return modulate(target.values, taken) if self.modulates else taken
 
     def shares(self, target: Tokens, sources: Sequence[Tokens]) -> tuple[Tensor, ...]:
         """Return how much each target token looks at each source token, mean of heads."""

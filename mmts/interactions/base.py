@@ -122,6 +122,15 @@ class Interaction(nn.Module, ABC):
         return ()
 
 
+def modulate(values: Tensor, scale_and_shift: Tensor) -> Tensor:
+    """Return what scaling and shifting adds to tokens, (batch, token, dim).
+
+    values: (batch, token, dim). scale_and_shift: (batch, token, 2 dim); zero adds zero.
+    """
+    scale, shift = scale_and_shift.chunk(2, dim=-1)
+    return scale * normalise(values) + shift
+
+
 def normalise(values: Tensor) -> Tensor:
     """Bring every token to mean zero and variance one, without weights."""
     return nn.functional.layer_norm(values, values.shape[-1:])

@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from mmts.interactions.as_of import AsOf
-from mmts.interactions.base import Interaction, InteractionSettings, NodeSpec, normalise
+from mmts.interactions.base import Interaction, InteractionSettings, NodeSpec, modulate
 from mmts.tokens import Tokens
 
 
@@ -38,9 +38,7 @@ class FilmInteraction(Interaction):
     def contribute(self, target: Tokens, sources: Sequence[Tokens]) -> Tensor:
         """Return what modulation adds to each target token."""
         values, _ = self.reader(target.grid, sources[0])
-        scale, shift = self.projection(values).chunk(2, dim=-1)
-        added: Tensor = scale * normalise(target.values) + shift
-        return added
+        return modulate(target.values, self.projection(values))
 
     def shares(self, target: Tokens, sources: Sequence[Tokens]) -> tuple[Tensor, ...]:
         """Return what is left of the source token that is read."""

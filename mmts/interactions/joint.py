@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from mmts.interactions.base import Interaction, InteractionSettings, NodeSpec, normalise
+from mmts.interactions.attending import AttendingSettings
+from mmts.interactions.base import Interaction, NodeSpec, modulate, normalise
 from mmts.interactions.gathering import Gathered, Gathering
 from mmts.layers.attention import TimedAttention, choose_num_heads
 from mmts.tokens import Tokens
 
+_OWN_SCORE = -2.0
+"""Added to the score of the target's own tokens: what the others tell is heard first."""
 
-class JointConfig(InteractionSettings):
+
+class JointConfig(AttendingSettings):
     """Attention over the target's own tokens and those of the sources, in one softmax."""
 
     kind: Literal["joint"] = "joint"
-    num_heads: int = Field(4, gt=0, description="Attention heads, at most.")
-    fades: bool = Field(
-        True, description="Whether all heads but the last look at what is near in time first."
-    )
 
 
 class JointInteraction(Interaction):
@@ -43,6 +42,8 @@ class JointInteraction(Interaction):
     ) -> None:
         """Build for one target and its sources; time_unit: seconds per forecast step."""
         super().__init__(config, target, sources, time_unit)
+        self.modulates = config.modulates
+        self.fades = config.fades
         # The target is a source beside the others, with a projection of its own.
         self.gathering = Gathering(target, [target, *sources], self.reach)
         self.attention = TimedAttention(
@@ -51,16 +52,18 @@ class JointInteraction(Interaction):
             num_heads=choose_num_heads(target.dim, config.num_heads),
             time_unit=time_unit,
             zero_start=True,
+            output_dim=(1 + config.modulates) * target.dim,
+            bounded=True,
             fades=config.fades,
         )
 
     def contribute(self, target: Tokens, sources: Sequence[Tokens]) -> Tensor:
         """Return what each target token takes from all tokens together."""
         seen: Gathered = self.gathering(target, [target, *sources])
-        taken: Tensor = self.attention(
-            normalise(target.values), seen.values, target.grid.middle, seen.time, seen.visible
-        )
-        return torch.where(self._sees_source(seen)[..., None], taken, 0.0)
+        taken: Tensor = self.attention(*self._attention_arguments(target, seen))
+        sees_source = seen.visible[..., seen.lengths[0] :].any(dim=-1)
+        taken = torch.where(sees_source[..., None], taken, 0.0)
+        return modulate(target.values, taken) if self.modulates else taken
 
     def shares(self, target: Tokens, sources: Sequence[Tokens]) -> tuple[Tensor, ...]:
         """Return how much each target token looks at each source token, mean of heads.
@@ -68,11 +71,13 @@ class JointInteraction(Interaction):
         What is missing to one went to the target's own tokens and to nothing.
         """
         seen: Gathered = self.gathering(target, [target, *sources])
-        shares: Tensor = self.attention.shares(
-            normalise(target.values), seen.values, target.grid.middle, seen.time, seen.visible
-        )
+        shares: Tensor = self.attention.shares(*self._attention_arguments(target, seen))
         return seen.split(shares)[1:]
 
-    def _sees_source(self, seen: Gathered) -> Tensor:
-        """Return whether a target token sees a token of another node, (batch, token) bool."""
-        return seen.visible[..., seen.lengths[0] :].any(dim=-1)
+    def _attention_arguments(self, target: Tokens, seen: Gathered) -> tuple[Any, ...]:
+        query = normalise(target.values)
+        offset = None
+        if self.fades:
+            offset = torch.zeros_like(seen.time[0])
+            offset[: seen.lengths[0]] = _OWN_SCORE
+        return query, seen.values, target.grid.middle, seen.time, seen.visible, offset

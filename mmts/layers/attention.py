@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from mmts.layers.initialisation import keep_variance
 
-_NULL_SCORE = -2.0
-"""Added to the null key's score where scores fade, so that it does not outweigh what is near."""
+_INITIAL_SHARPNESS = math.log(0.5)
+"""Before exp: bounded scores of a head of 16 channels begin within -2 and 2."""
 
 
 def rotate(vectors: Tensor, positions: Tensor, frequencies: Tensor) -> Tensor:
@@ -47,31 +47,44 @@ class TimedAttention(nn.Module):
         num_heads: int,
         time_unit: float,
         zero_start: bool,
+        output_dim: int | None = None,
         fades: bool = False,
+        bounded: bool = False,
+        null_score: float = -2.0,
     ) -> None:
         """Build for widths of query and source.
 
         time_unit: seconds that count as one position.
         zero_start: whether the last projection starts at zero, so that nothing is added at first.
+        output_dim: width of what is returned; by default that of the query.
         fades: whether scores fall with the distance in time, in each head at a rate of its own
             and in the last not at all; so a query finds what is near before it has learned to ask.
+        bounded: whether queries and keys are brought to one length, so that scores stay in bounds
+            that are learned slowly, and the null key cannot shut out all others at once.
+        null_score: added to the score of the null key where scores fade or are bounded.
         """
         super().__init__()
         assert query_dim % num_heads == 0 and (query_dim // num_heads) % 2 == 0
         self.num_heads = num_heads
         self.time_unit = time_unit
+        self.null_score = null_score
         head_dim = query_dim // num_heads
         self.query = nn.Linear(query_dim, query_dim, bias=False)
         self.key = nn.Linear(source_dim, query_dim, bias=False)
         self.value = nn.Linear(source_dim, query_dim, bias=False)
         self.null_key = nn.Parameter(torch.randn(num_heads, head_dim) * 0.02)
-        self.output = nn.Linear(query_dim, query_dim, bias=False)
+        self.output = nn.Linear(query_dim, output_dim or query_dim, bias=False)
         if zero_start:
-            keep_variance(self.value)
+            # Heads look at different times, and often one of them brings all that matters.
+            keep_variance(self.value, gain=math.sqrt(num_heads))
             nn.init.zeros_(self.output.weight)
         # Wavelengths from about six positions to about six thousand.
         exponents = torch.arange(head_dim // 2) / (head_dim // 2)
         self.register_buffer("frequencies", 1000.0**-exponents, persistent=False)
+        # Normalised queries and keys: arXiv 2010.04245.
+        self.sharpness: nn.Parameter | None = None
+        if bounded:
+            self.sharpness = nn.Parameter(torch.full((num_heads,), _INITIAL_SHARPNESS))
         # Fixed, as in arXiv 2108.12409; learned ones would leave the fused kernels.
         slopes = 8.0 ** -torch.arange(num_heads)
         slopes[-1] = 0.0
@@ -84,16 +97,18 @@ class TimedAttention(nn.Module):
         query_time: Tensor,
         source_time: Tensor,
         visible: Tensor,
+        offset: Tensor | None = None,
     ) -> Tensor:
-        """Return what each query token takes, (batch, token, query_dim).
+        """Return what each query token takes, (batch, token, output_dim).
 
         query: (batch, token, query_dim). source: (batch, source token, source_dim).
         query_time, source_time: (batch, token), seconds relative to the origin.
         visible: (batch, token or 1, source token), bool.
+        offset: (source token,), added to the scores of each source token.
         """
         queries, keys = self._place(query, source, query_time, source_time)
         values = functional.pad(self._split(self.value(source)), (0, 0, 1, 0))
-        mask = self._mask(visible, query_time, source_time)
+        mask = self._mask(visible, query_time, source_time, offset)
         if mask.is_floating_point():
             mask = mask.to(queries.dtype)
         taken = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
@@ -108,6 +123,7 @@ class TimedAttention(nn.Module):
         query_time: Tensor,
         source_time: Tensor,
         visible: Tensor,
+        offset: Tensor | None = None,
     ) -> Tensor:
         """Return the weight of each source token, (batch, token, source token), mean of heads.
 
@@ -115,7 +131,7 @@ class TimedAttention(nn.Module):
         """
         queries, keys = self._place(query, source, query_time, source_time)
         scores = (queries @ keys.transpose(2, 3)).float() / math.sqrt(queries.shape[-1])
-        mask = self._mask(visible, query_time, source_time)
+        mask = self._mask(visible, query_time, source_time, offset)
         masked = (
             scores + mask if mask.is_floating_point() else scores.masked_fill(~mask, -torch.inf)
         )
@@ -127,23 +143,36 @@ class TimedAttention(nn.Module):
         """Return queries and keys, (batch, head, token, channel), the null key first."""
         queries = self._split(self.query(query))
         keys = self._split(self.key(source))
+        null: Tensor = self.null_key
+        if self.sharpness is not None:
+            queries = _unit(queries) * self.sharpness.exp()[:, None, None].to(queries.dtype)
+            keys, null = _unit(keys), _unit(null)
         queries = rotate(queries, query_time / self.time_unit, self.frequencies)
         keys = rotate(keys, source_time / self.time_unit, self.frequencies)
-        null = repeat(self.null_key, "head channel -> batch head 1 channel", batch=len(query))
-        return queries, torch.cat([null.to(keys.dtype), keys], dim=2)
+        nulls = repeat(null, "head channel -> batch head 1 channel", batch=len(query))
+        return queries, torch.cat([nulls.to(keys.dtype), keys], dim=2)
 
-    def _mask(self, visible: Tensor, query_time: Tensor, source_time: Tensor) -> Tensor:
+    def _mask(
+        self, visible: Tensor, query_time: Tensor, source_time: Tensor, offset: Tensor | None
+    ) -> Tensor:
         """Return what is seen, or added to scores, (batch, 1 or head, token, 1 + source)."""
-        if self.slopes is None:
+        if self.slopes is None and offset is None and self.sharpness is None:
             return functional.pad(visible, (1, 0), value=True)[:, None]
-        distance = (query_time[:, :, None] - source_time[:, None, :]).abs() / self.time_unit
-        fading = -self.slopes[:, None, None] * distance[:, None]
-        masked = fading.masked_fill(~visible[:, None], -torch.inf)
-        return functional.pad(masked, (1, 0), value=_NULL_SCORE)
+        added = torch.zeros_like(source_time)[:, None, None] if offset is None else offset
+        if self.slopes is not None:
+            distance = (query_time[:, :, None] - source_time[:, None, :]).abs() / self.time_unit
+            added = added - self.slopes[:, None, None] * distance[:, None]
+        masked = torch.where(visible[:, None], added, -torch.inf)
+        return functional.pad(masked, (1, 0), value=self.null_score)
 
     def _split(self, vectors: Tensor) -> Tensor:
         split = "batch token (head channel) -> batch head token channel"
         return rearrange(vectors, split, head=self.num_heads)
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    """Bring vectors to a mean square of one."""
+    return functional.rms_norm(vectors, vectors.shape[-1:])
 
 
 def choose_num_heads(dim: int, wanted: int) -> int:

@@ -94,6 +94,11 @@ def as_of(reader: AsOf, target: TokenGrid, source: Tokens, window: int, place: i
     return torch.cat([faded, torch.tensor([math.log1p(steps)])])
 
 
+def unit(values: Tensor) -> Tensor:
+    """Bring one vector to a mean square of one."""
+    return values / (values.square().mean() + torch.finfo(values.dtype).eps).sqrt()
+
+
 def rotated(vector: Tensor, position: float, frequencies: Tensor) -> Tensor:
     """Rotate the pairs (0, n / 2), (1, n / 2 + 1), ... of one head."""
     half = len(vector) // 2
@@ -112,24 +117,44 @@ def attend(
     query_time: float,
     source: Sequence[Tensor],
     source_time: Sequence[float],
+    offsets: Sequence[float] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return what one query takes from these tokens, and the weight of each, mean of heads."""
     heads = attention.num_heads
     queries = (attention.query.weight @ query).chunk(heads)
     taken, shares = [], torch.zeros(len(source))
     for head in range(heads):
-        place = query_time / attention.time_unit
-        turned = rotated(queries[head], place, attention.frequencies)
-        scores, values = [turned @ attention.null_key[head]], [torch.zeros_like(turned)]
-        for token, time in zip(source, source_time, strict=True):
+        asked, null = queries[head], attention.null_key[head]
+        if attention.sharpness is not None:
+            asked, null = unit(asked) * attention.sharpness[head].exp(), unit(null)
+        asked = rotated(asked, query_time / attention.time_unit, attention.frequencies)
+        size = math.sqrt(len(asked))
+        changed = attention.sharpness is not None or attention.slopes is not None
+        scores = [asked @ null / size + (attention.null_score if changed else 0.0)]
+        values = [torch.zeros_like(asked)]
+        for number, (token, time) in enumerate(zip(source, source_time, strict=True)):
             key = (attention.key.weight @ token).chunk(heads)[head]
+            if attention.sharpness is not None:
+                key = unit(key)
             key = rotated(key, time / attention.time_unit, attention.frequencies)
-            scores.append(turned @ key)
+            score = asked @ key / size
+            if attention.slopes is not None:
+                distance = abs(query_time - time) / attention.time_unit
+                score = score - attention.slopes[head] * distance
+            scores.append(score + (offsets[number] if offsets is not None else 0.0))
             values.append((attention.value.weight @ token).chunk(heads)[head])
-        weights = (torch.stack(scores) / math.sqrt(len(turned))).softmax(dim=0)
+        weights = torch.stack(scores).softmax(dim=0)
         taken.append(sum(w * v for w, v in zip(weights, values, strict=True)))
         shares += weights[1:] / heads
     return attention.output.weight @ torch.cat(taken), shares
+
+
+def modulated(values: Tensor, taken: Tensor) -> Tensor:
+    """Scale and shift one normalised token, or only shift it."""
+    if len(taken) == len(values):
+        return taken
+    scale, shift = taken.chunk(2)
+    return scale * normal(values) + shift
 
 
 def residual(edge: Any, target: Tokens, sources: Sequence[Tokens], w: int, t: int) -> Tensor:
@@ -142,9 +167,8 @@ def residual(edge: Any, target: Tokens, sources: Sequence[Tokens], w: int, t: in
 
 def film(edge: Any, target: Tokens, sources: Sequence[Tokens], w: int, t: int) -> Tensor:
     """Scale and shift the normalised target."""
-    values = edge.projection.weight @ as_of(edge.reader, target.grid, sources[0], w, t)
-    scale, shift = values.chunk(2)
-    return scale * normal(target.values[w, t]) + shift
+    read = as_of(edge.reader, target.grid, sources[0], w, t)
+    return modulated(target.values[w, t], edge.projection.weight @ read)
 
 
 def weighted(edge: Any, target: Tokens, sources: Sequence[Tokens], w: int, t: int) -> Tensor:
@@ -183,7 +207,8 @@ def attention(edge: Any, target: Tokens, sources: Sequence[Tokens], w: int, t: i
     """Attend to all source tokens that may be seen."""
     tokens, times, _ = gathered(edge, target, sources, w, t)
     query, time = normal(target.values[w, t]), middle(target.grid, w, t)
-    return attend(edge.attention, query, time, tokens, times)[0]
+    taken, _ = attend(edge.attention, query, time, tokens, times)
+    return modulated(target.values[w, t], taken)
 
 
 def joint(edge: Any, target: Tokens, sources: Sequence[Tokens], w: int, t: int) -> Tensor:
@@ -192,21 +217,19 @@ def joint(edge: Any, target: Tokens, sources: Sequence[Tokens], w: int, t: int) 
     if not sum(counts[1:]):
         return torch.zeros(target.values.shape[-1])
     query, time = normal(target.values[w, t]), middle(target.grid, w, t)
-    return attend(edge.attention, query, time, tokens, times)[0]
+    offsets = [-2.0] * counts[0] + [0.0] * sum(counts[1:])
+    taken, _ = attend(edge.attention, query, time, tokens, times, offsets)
+    return modulated(target.values[w, t], taken)
 
 
 def bottleneck(edge: Any, target: Tokens, sources: Sequence[Tokens], w: int, t: int) -> Tensor:
-    """Let shared tokens collect, and attend to them."""
+    """Let shared tokens collect, and project them all."""
     tokens, times, _ = gathered(edge, target, sources, w, t)
-    if not tokens:
-        return torch.zeros(target.values.shape[-1])
     time = middle(target.grid, w, t)
     shared = [
-        normal(attend(edge.collect, normal(latent), time, tokens, times)[0])
-        for latent in edge.shared
+        attend(edge.collect, normal(latent), time, tokens, times)[0] for latent in edge.shared
     ]
-    query = normal(target.values[w, t])
-    return attend(edge.hand_out, query, 0.0, shared, [0.0] * len(shared))[0]
+    return modulated(target.values[w, t], edge.projection.weight @ torch.cat(shared))
 
 
 KINDS = {
