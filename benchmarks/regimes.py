@@ -6,8 +6,9 @@ w_r, u_t = w_r(t) . b_t, and what comes one step after the last token is
 
     y = (sum over t of u_t u_(t+1)) / sqrt(n) + noise,    n = T - 1,  noise ~ N(0, 0.1).
 
-Stream A, at half the rate: which regime each pair stands in, as an event at the beginning of the
-pair that becomes known half a step later. Stream N: noise of its own, every third step.
+Stream A, at half the rate: an event at the beginning of each pair, which becomes known half a step
+later, and from which the pair's regime follows; `codes.py` says in which ways. Stream N: noise of
+its own, every third step.
 
 **The vectors.** w_r = m + v_r, where |m|^2 = |v_r|^2 = 1/2, every v_r is orthogonal to m, and the
 v_r sum to zero: so each w_r has length one and their mean is m. The v_r come in opposite pairs
@@ -32,6 +33,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from codes import Code, OneHotCode
 from torch import Tensor
 from torch.nn import functional
 
@@ -49,13 +51,14 @@ NOISE_CHANNELS = 3
 class Sample:
     """Windows of the task.
 
-    tokens: (window, token, channel). regimes: (window, pair) int64. noise: (window, token,
-    channel), the third stream. unexplained: (window,), the part of the target that is noise.
-    target: (window,).
+    tokens: (window, token, channel). regimes: (window, pair) int64. codes: (window, pair,
+    channel), what stream A tells of them. noise: (window, token, channel), the third stream.
+    unexplained: (window,), the part of the target that is noise. target: (window,).
     """
 
     tokens: Tensor
     regimes: Tensor
+    codes: Tensor
     noise: Tensor
     unexplained: Tensor
     target: Tensor
@@ -69,6 +72,7 @@ class Sample:
         return Sample(
             self.tokens[part],
             self.regimes[part],
+            self.codes[part],
             self.noise[part],
             self.unexplained[part],
             self.target[part],
@@ -79,12 +83,25 @@ class RegimeTask:
     """The task: how it is drawn, and what can be known of it."""
 
     def __init__(
-        self, num_regimes: int = 8, num_channels: int = 4, num_tokens: int = 12, seed: int = 1
+        self,
+        num_regimes: int = 8,
+        num_channels: int = 4,
+        num_tokens: int = 12,
+        seed: int = 1,
+        code: Code | None = None,
+        lags: int = 0,
     ) -> None:
-        """Draw the vectors of the regimes, (regime, channel); num_tokens: even."""
+        """Draw the vectors of the regimes, (regime, channel).
+
+        num_tokens: even. code: what stream A holds, by default the regimes themselves.
+        lags: how many codes, the latest first, B's tokens hold beside their own channels; all
+        those that are known at the token's end, as a joined table would have them.
+        """
         assert num_tokens % 2 == 0
         self.num_tokens = num_tokens
         self.vectors = draw_vectors(num_regimes, num_channels, seed)
+        self.code = OneHotCode(num_regimes) if code is None else code
+        self.lags = lags
 
     @property
     def num_regimes(self) -> int:
@@ -128,7 +145,8 @@ class RegimeTask:
         unexplained = math.sqrt(NOISE_VARIANCE) * torch.randn(num_windows, generator=generator)
         vectors = self.vectors.float()[regimes].repeat_interleave(2, dim=1)
         told = self._sum_products((vectors * tokens).sum(dim=-1))
-        return Sample(tokens, regimes, noise, unexplained, told + unexplained)
+        codes = self.code.encode(regimes)
+        return Sample(tokens, regimes, codes, noise, unexplained, told + unexplained)
 
     def forecast_without_codes(self, tokens: Tensor) -> Tensor:
         """Return the mean of the target given stream B alone, (window,); the Bayes predictor."""
@@ -147,11 +165,12 @@ class RegimeTask:
     def schema(self) -> DataSchema:
         """Describe the streams to the model."""
         span = self.num_tokens * STEP
-        channels = self.vectors.shape[1]
+        own = [f"b{c}" for c in range(self.vectors.shape[1])]
+        told = [f"{name}_{lag}" for lag in range(self.lags) for name in self.code.names]
         return DataSchema(
             streams={
-                "A": _stream([f"r{r}" for r in range(self.num_regimes)], None, span, 2, STEP // 2),
-                "B": _stream(["y", *(f"b{c}" for c in range(channels))], STEP, span, 1, 0),
+                "A": _stream(list(self.code.names), None, span, 2, STEP // 2),
+                "B": _stream(["y", *own, *told], STEP, span, 1, 0),
                 "N": _stream([f"n{c}" for c in range(NOISE_CHANNELS)], 3 * STEP, span, 3, 0),
             },
             target_stream="B",
@@ -165,10 +184,11 @@ class RegimeTask:
         hour = STEP / 1e6
         begin = torch.arange(-length, 0.0)
         unseen = torch.zeros(size, self.num_tokens, 1)
-        values = torch.cat([unseen, sample.tokens], dim=-1)
-        observed = torch.ones_like(values, dtype=torch.bool)
+        told, known = self._join(sample.codes)
+        values = torch.cat([unseen, sample.tokens, told], dim=-1)
         # The target is never seen in the window: it comes after it.
-        observed[..., 0] = False
+        own = torch.ones_like(sample.tokens, dtype=torch.bool)
+        observed = torch.cat([torch.zeros_like(unseen, dtype=torch.bool), own, known], dim=-1)
 
         def place(
             values: Tensor, observed: Tensor | None, start: Tensor, end: Tensor, delay: float
@@ -181,10 +201,9 @@ class RegimeTask:
                 ((end + delay) * hour).expand(size, -1),
             )
 
-        codes = functional.one_hot(sample.regimes, self.num_regimes).float()
         return Batch(
             streams={
-                "A": place(codes, None, begin[::2], begin[::2], 0.5),
+                "A": place(sample.codes, None, begin[::2], begin[::2], 0.5),
                 "B": place(values, observed, begin, begin + 1, 0.0),
                 "N": place(sample.noise, None, begin[::3], begin[::3] + 3, 0.0),
             },
@@ -192,6 +211,22 @@ class RegimeTask:
             target=sample.target[:, None, None],
             target_observed=torch.ones(size, 1, 1, dtype=torch.bool),
         )
+
+    def _join(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the latest codes as of each token of B, and whether there are as many yet.
+
+        Each (window, token, lag and channel), zero where there is none.
+        """
+        known = torch.ones_like(codes, dtype=torch.bool)
+        parts = [
+            (functional.pad(part, (0, 0, lag, 0))[:, : codes.shape[1]])
+            for part in (codes, known)
+            for lag in range(self.lags)
+        ]
+        nothing = codes[..., :0]
+        values = torch.cat([nothing, *parts[: self.lags]], dim=-1)
+        there = torch.cat([nothing.bool(), *parts[self.lags :]], dim=-1)
+        return values.repeat_interleave(2, dim=1), there.repeat_interleave(2, dim=1)
 
 
 def draw_vectors(num_regimes: int, num_channels: int, seed: int) -> Tensor:
