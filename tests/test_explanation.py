@@ -101,7 +101,7 @@ def informed(tmp_path_factory: pytest.TempPathFactory) -> Explanation:
     return explain(forecaster, dataset)
 
 
-def train(model: MultimodalForecaster, dataset: Dataset, num_steps: int = 120) -> None:
+def train(model: MultimodalForecaster, dataset: Dataset, num_steps: int = 240) -> None:
     """Train for a few seconds, without all that a training records."""
     torch.manual_seed(0)
     model.train()

@@ -75,8 +75,7 @@ class TimedAttention(nn.Module):
         self.null_key = nn.Parameter(torch.randn(num_heads, head_dim) * 0.02)
         self.output = nn.Linear(query_dim, output_dim or query_dim, bias=False)
         if zero_start:
-            # Heads look at different times, and often one of them brings all that matters.
-            keep_variance(self.value, gain=math.sqrt(num_heads))
+            keep_variance(self.value)
             nn.init.zeros_(self.output.weight)
         # Wavelengths from about six positions to about six thousand.
         exponents = torch.arange(head_dim // 2) / (head_dim // 2)

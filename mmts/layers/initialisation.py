@@ -23,9 +23,9 @@ def seeded(seed: int, name: str) -> Iterator[None]:
         yield
 
 
-def keep_variance(projection: nn.Linear, gain: float = 1.0) -> None:
+def keep_variance(projection: nn.Linear) -> None:
     """Let values of variance one go out with variance one; PyTorch's own start leaves a third.
 
     What stands before a projection that starts at zero sets the pace at which that one learns.
     """
-    nn.init.normal_(projection.weight, std=gain * projection.in_features**-0.5)
+    nn.init.normal_(projection.weight, std=projection.in_features**-0.5)
