@@ -199,7 +199,8 @@ def load_checkpoint(path: str | Path) -> tuple[CheckpointInfo, MultimodalForecas
 
 def _read_tensors(path: str | Path) -> dict[str, Tensor]:
     with safe_open(str(path), framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        # An open file of safetensors has keys, and cannot be iterated over.
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def _check_tensors(

@@ -198,6 +198,7 @@ class Kinds(Generic[SettingsT, ModuleT]):
         if kind in self.built_in:
             return read_built_in(value)
         # As an entry under its kind, so that the place of a fault reads as that of any other kind.
+        # That class is known only now, and so not to a checker of types.
         return TypeAdapter(dict[str, settings]).validate_python({kind: value})[kind]  # type: ignore[valid-type]
 
     def _own_kind(self, kind: str) -> OwnKind[SettingsT, ModuleT]:

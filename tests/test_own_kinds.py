@@ -253,6 +253,7 @@ def test_a_preset_may_be_of_an_own_kind(tmp_path: Path) -> None:
         kind: Literal["needy"] = "needy"
         depth: int
 
+    # A base class that is loaded from a file.
     class Needy(load_example()):  # type: ignore[misc]
         config_class = NeedyConfig
 
@@ -277,6 +278,7 @@ def test_a_class_that_runs_again_takes_its_own_place_and_no_other(tmp_path: Path
     again = register_interaction(load_example())
     assert INTERACTION_KINDS.module_class("highway") is again
 
+    # A base class that is only a variable here.
     class Other(again):  # type: ignore[valid-type, misc]
         pass
 
@@ -301,6 +303,8 @@ class Unfinished(Interaction):
 
 
 class Silent(Interaction):
+    """Names no settings; it is refused before it could ever be run."""
+
     def contribute(self, target: Any, sources: Any) -> Tensor:
         raise NotImplementedError
 
@@ -438,6 +442,7 @@ def looks_ahead(edge: Any, target: Tokens, sources: Sequence[Tokens]) -> Tensor:
     ],
 )
 def test_a_kind_that_breaks_a_rule_is_told_which(contribute: Any, words: str) -> None:
+    # A base class that is loaded from a file.
     class Broken(load_example()):  # type: ignore[misc]
         def contribute(self, target: Tokens, sources: Sequence[Tokens]) -> Tensor:
             # Every weight counts, at least a little, unless the rule is about that.
