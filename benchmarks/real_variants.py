@@ -22,7 +22,7 @@ PRESETS = ("none", "last", "ladder", "lowlevel", "dense", "bottleneck")
 EARLY, ONE_TABLE, SINGLE = "early", "one_table", "single"
 VARIANTS = (*PRESETS, EARLY, ONE_TABLE, SINGLE)
 
-SINGLE_KINDS = ("residual", "attention")
+SINGLE_KINDS = ("film", "attention")
 """Kinds among which the best single edge is looked for."""
 
 TOLERANCE, CLOSE = 0.05, 0.02

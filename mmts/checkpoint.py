@@ -31,7 +31,7 @@ from mmts.interactions.kinds import INTERACTION_KINDS
 from mmts.kinds import Origin
 from mmts.model import ModelConfig, MultimodalForecaster
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 _METADATA_KEY = "mmts"
 _TEXT_PREFIX = "text/"
 """Of the names of tensors that are no weights, but what turns texts into numbers."""
@@ -191,7 +191,7 @@ def load_checkpoint(path: str | Path) -> tuple[CheckpointInfo, MultimodalForecas
         for name, shape in scaling.array_shapes().items():
             shapes[f"{_TEXT_PREFIX}{stream}/{name}"] = shape
     tensors = _read_tensors(path)
-    upgrade_weights(version, info.config, info.data_schema, tensors)
+    upgrade_weights(version, info.config, info.data_schema, weights, tensors)
     _check_tensors(path, tensors, shapes)
     model.load_state_dict({name: tensors[name] for name in weights})
     return _with_arrays(path, info, tensors), model.eval()

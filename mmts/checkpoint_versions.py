@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -24,18 +26,29 @@ def upgrade(settings: dict[str, Any]) -> None:
         _upgrade_to_2(settings)
     if settings.get("format_version") == 2:
         _upgrade_to_3(settings)
+    if settings.get("format_version") == 3:
+        settings["format_version"] = 4
 
 
 def upgrade_weights(
-    version: int, config: ExperimentConfig, schema: DataSchema, tensors: dict[str, Tensor]
+    version: int,
+    config: ExperimentConfig,
+    schema: DataSchema,
+    model: Mapping[str, Tensor],
+    tensors: dict[str, Tensor],
 ) -> None:
     """Bring the tensors of an older checkpoint to the form of the newest, in place.
 
-    version: the format that the file was written in. Tensors that are missing or of a wrong shape
-    are left for the checks that follow.
+    version: the format that the file was written in. model: the tensors that it shall have.
+    Those that are missing or of a wrong shape are left for the checks that follow.
     """
-    if version >= 3:
-        return
+    if version <= 2:
+        _weights_to_3(config, schema, tensors)
+    if version <= 3:
+        _weights_to_4(model, tensors)
+
+
+def _weights_to_3(config: ExperimentConfig, schema: DataSchema, tensors: dict[str, Tensor]) -> None:
     for name, edge in config.model.edges(schema.target_stream).items():
         prefix = f"interactions.{module_key(name)}."
         try:
@@ -69,6 +82,20 @@ def _upgrade_to_3(settings: dict[str, Any]) -> None:
     except (KeyError, TypeError):
         return
     settings["format_version"] = 3
+
+
+def _weights_to_4(model: Mapping[str, Tensor], tensors: dict[str, Tensor]) -> None:
+    """Nothing was taken out of what an edge reads, and only one head looked at what is nearest."""
+    for name, weight in model.items():
+        part = name.split(".")
+        if part[0] != "interactions" or name in tensors:
+            continue
+        if part[-1] == "slopes":
+            slopes = 8.0 ** -torch.arange(len(weight))
+            slopes[-1] = 0.0
+            tensors[name] = slopes
+        elif part[-1] == "mean" and not {"centring", "centrings"}.isdisjoint(part):
+            tensors[name] = torch.zeros_like(weight)
 
 
 def _edge_to_3(

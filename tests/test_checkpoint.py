@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mmts.checkpoint import load_checkpoint, save_checkpoint
+from mmts.checkpoint import FORMAT_VERSION, load_checkpoint, save_checkpoint
 from mmts.errors import CheckpointError
 from mmts.forecasting import Forecaster
 from tests.conftest import Command
@@ -73,7 +73,7 @@ def test_a_forecast_needs_no_training_file(trained: Path, tmp_path: Path) -> Non
     assert len(forecast) == 12
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", range(1, FORMAT_VERSION + 1))
 def test_every_format_loads_for_ever(version: int) -> None:
     path = FORMATS / f"format_{version}.mmts"
     assert metadata_of(path)["format_version"] == version
@@ -191,7 +191,7 @@ def test_a_failed_write_leaves_the_old_file(trained: Path, tmp_path: Path) -> No
 def test_a_schema_that_no_training_writes_is_refused(
     tmp_path: Path, stream: str, changes: dict[str, Any]
 ) -> None:
-    source = FORMATS / "format_3.mmts"
+    source = FORMATS / f"format_{FORMAT_VERSION}.mmts"
     schema = metadata_of(source)["data_schema"]
     schema["streams"][stream] |= changes
     with pytest.raises(CheckpointError, match="the description of the model is damaged"):

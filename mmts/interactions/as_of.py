@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from mmts.interactions.alignment import Aligned, Reach, align
 from mmts.interactions.base import NodeSpec, normalise
+from mmts.interactions.centring import Centring
 from mmts.tokens import TokenGrid, Tokens
 
 _INITIAL_RATE = -5.0
@@ -35,6 +36,7 @@ class AsOf(nn.Module):
         if not (source.ageless or self.same_stream):
             self.rate = nn.Parameter(torch.tensor(_INITIAL_RATE))
         self.dim = source.dim + (self.rate is not None)
+        self.centring = Centring(self.dim)
 
     def forward(self, target: TokenGrid, source: Tokens) -> tuple[Tensor, Tensor]:
         """Return what is read, (batch, token, dim), and whether there is any, (batch, token).
@@ -42,11 +44,13 @@ class AsOf(nn.Module):
         Exactly zero where there is none.
         """
         aligned = self._align(target, source)
-        values = normalise(aligned.values) * self._fade(aligned)[..., None]
-        if self.rate is not None:
-            age = torch.log1p(self._steps_old(aligned)) * aligned.present
-            values = torch.cat([values, age[..., None].to(values.dtype)], dim=-1)
-        return values, aligned.present
+        values = normalise(aligned.values)
+        if self.rate is None:
+            return self.centring(values, aligned.present), aligned.present
+        age = torch.log1p(self._steps_old(aligned))[..., None].to(values.dtype)
+        read = self.centring(torch.cat([values, age], dim=-1), aligned.present)
+        fade = self._fade(aligned)[..., None].to(values.dtype)
+        return torch.cat([read[..., :-1] * fade, read[..., -1:]], dim=-1), aligned.present
 
     def shares(self, target: TokenGrid, source: Tokens) -> Tensor:
         """Return the faded weight of each source token, (batch, token, source token)."""

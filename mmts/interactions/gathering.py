@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmts.interactions.alignment import Reach, visible_tokens
 from mmts.interactions.base import NodeSpec, normalise
+from mmts.interactions.centring import Centring
 from mmts.layers.initialisation import keep_variance
 from mmts.tokens import Tokens
 
@@ -48,6 +49,7 @@ class Gathering(nn.Module):
         """Build for one target and its sources."""
         super().__init__()
         self.reach = reach
+        self.centrings = nn.ModuleList([Centring(source.dim) for source in sources])
         self.dim = sources[0].dim if len(sources) == 1 else target.dim
         self.projections: nn.ModuleList | None = None
         if len(sources) > 1:
@@ -58,7 +60,10 @@ class Gathering(nn.Module):
 
     def forward(self, target: Tokens, sources: Sequence[Tokens]) -> Gathered:
         """Return the tokens of all sources, and which target token may read which."""
-        values = [normalise(source.values) for source in sources]
+        values = [
+            centre(normalise(source.values), source.grid.observed)
+            for centre, source in zip(self.centrings, sources, strict=True)
+        ]
         if self.projections is not None:
             values = [project(v) for project, v in zip(self.projections, values, strict=True)]
         grids = [source.grid for source in sources]

@@ -84,10 +84,11 @@ class TimedAttention(nn.Module):
         self.sharpness: nn.Parameter | None = None
         if bounded:
             self.sharpness = nn.Parameter(torch.full((num_heads,), _INITIAL_SHARPNESS))
-        # Fixed, as in arXiv 2108.12409; learned ones would leave the fused kernels.
-        slopes = 8.0 ** -torch.arange(num_heads)
+        # Fixed, as in arXiv 2108.12409; learned ones would leave the fused kernels. Two heads look
+        # at what is nearest: one alone is heard too faintly to end a plateau early.
+        slopes = 8.0 ** -(torch.arange(num_heads) - 1).clamp(min=0)
         slopes[-1] = 0.0
-        self.register_buffer("slopes", slopes if fades else None, persistent=False)
+        self.register_buffer("slopes", slopes if fades else None)
 
     def forward(
         self,

@@ -87,11 +87,13 @@ def as_of(reader: AsOf, target: TokenGrid, source: Tokens, window: int, place: i
     if not read:
         return torch.zeros(reader.dim)
     values = normal(torch.stack([source.values[window, i] for i in read]).mean(dim=0))
+    usual = reader.centring.mean
     if reader.rate is None:
-        return values
+        return values - usual
     steps = max(age_of(target, source.grid, read, window, place), 0.0) / reader.time_unit
-    faded = values * math.exp(-math.log1p(math.exp(float(reader.rate))) * steps)
-    return torch.cat([faded, torch.tensor([math.log1p(steps)])])
+    kept = math.exp(-math.log1p(math.exp(float(reader.rate))) * steps)
+    faded = (values - usual[:-1]) * kept
+    return torch.cat([faded, math.log1p(steps) - usual[-1:]])
 
 
 def unit(values: Tensor) -> Tensor:
@@ -194,7 +196,7 @@ def gathered(
     for number, source in enumerate(sources):
         seen = visible(target.grid, source.grid, edge.reach, w, t)
         for i in seen:
-            token = normal(source.values[w, i])
+            token = normal(source.values[w, i]) - edge.gathering.centrings[number].mean
             if projections is not None:
                 token = projections[number].weight @ token
             tokens.append(token)

@@ -1,0 +1,43 @@
+"""What a source usually holds, taken out of what an edge reads of it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+_PACE = 0.02
+"""Share of a training step in the mean: some fifty steps are remembered."""
+
+
+class Centring(nn.Module):
+    """Subtracts a running mean per channel, so that an edge carries only what changes.
+
+    A constant needs no source. An edge that may add one learns it even from pure noise, and then
+    seems strong and costs something to switch off. The mean is that of training, kept in a buffer;
+    no gradient runs through it, and no window depends on the others of its batch.
+    Source: mean-only batch normalisation, arXiv 1602.07868, here with the running mean throughout.
+    """
+
+    mean: Tensor
+
+    def __init__(self, dim: int) -> None:
+        """Build for a number of channels."""
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+
+    def forward(self, values: Tensor, present: Tensor) -> Tensor:
+        """Return centred values, (batch, token, dim), exactly zero where not present.
+
+        values: (batch, token, dim). present: (batch, token) bool; others are not counted.
+        """
+        if self.training:
+            self._follow(values.detach(), present)
+        centred = values - self.mean.to(values.dtype)
+        return torch.where(present[..., None], centred, 0.0)
+
+    @torch.no_grad()
+    def _follow(self, values: Tensor, present: Tensor) -> None:
+        count = present.sum()
+        counted = torch.where(present[..., None], values.float(), 0.0)
+        mean = counted.sum(dim=(0, 1)) / count.clamp(min=1)
+        self.mean += (mean - self.mean) * (_PACE * (count > 0))
