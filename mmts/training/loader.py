@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import torch
 
-from mmts.data.batch import Batch, WindowGatherer
+from mmts.data.batch import Batch
+from mmts.data.gathering import WindowGatherer
 
 
 def count_batches(num_windows: int, batch_size: int, max_batches: int | None = None) -> int:
