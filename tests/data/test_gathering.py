@@ -11,9 +11,9 @@ from torch import Tensor
 
 from mmts.data.clock import Clock
 from mmts.data.gathering import WindowGatherer
+from mmts.data.phased_windows import PhasedWindows, find_phases
 from mmts.data.row_windows import take_rows
 from mmts.data.schema import ColumnSchema, DataSchema, StreamSchema
-from mmts.data.steady_windows import SteadyWindows, find_steady
 from mmts.data.stream_windows import gather_stream
 from mmts.data.streams import Stream
 from mmts.data.windows import Windows
@@ -71,19 +71,19 @@ def make_windows(first: int, last: int) -> Windows:
 
 def gather_both(
     stream: Stream, target: StreamSchema, windows: Windows
-) -> tuple[SteadyWindows, dict[str, tuple[Tensor, Tensor]]]:
+) -> tuple[PhasedWindows, dict[str, tuple[Tensor, Tensor]]]:
     schema = DataSchema(
         streams={"load": target, "other": stream.schema},
         target_stream="load",
         horizon=4,
         has_time_zone=True,
     )
-    steady = find_steady(stream, schema, windows)
-    assert steady is not None
+    phased = find_phases(stream, schema, windows)
+    assert phased is not None
     items, origins = windows.items.long(), windows.origins
     horizon = schema.step_edges(origins)[:, -1:] - origins[:, None]
-    quick, plain = steady.gather(items, origins), gather_stream(stream, items, origins, horizon)
-    return steady, {name: (getattr(quick, name), getattr(plain, name)) for name in vars(plain)}
+    quick, plain = phased.gather(items, origins), gather_stream(stream, items, origins, horizon)
+    return phased, {name: (getattr(quick, name), getattr(plain, name)) for name in vars(plain)}
 
 
 @pytest.mark.parametrize("reaches_out", [False, True])
@@ -98,16 +98,16 @@ def gather_both(
     ],
     ids=str,
 )
-def test_steady_windows_equal_those_gathered_one_by_one(
+def test_phased_windows_equal_those_gathered_one_by_one(
     settings: dict[str, Any], reaches_out: bool
 ) -> None:
     torch.manual_seed(0)
     stream = make_stream(make_schema("wind", **settings), late_by=5)
     # Before the first row, over the border of two items, and after the last row.
     windows = make_windows(-9, 90) if reaches_out else make_windows(21, 40)
-    steady, found = gather_both(stream, make_schema("load"), windows)
-    assert steady.all_inside != reaches_out
-    assert steady.start.shape == (1, stream.schema.num_steps)
+    phased, found = gather_both(stream, make_schema("load"), windows)
+    assert phased.rows.all_inside != reaches_out
+    assert phased.phases.tolist() == [0]
     for name, (quick, plain) in found.items():
         assert quick.equal(plain), name
 
@@ -120,18 +120,25 @@ def test_a_stream_shorter_than_its_window_is_padded() -> None:
     assert found["observed"][0].sum() > 0
 
 
-def test_windows_that_differ_in_time_are_not_steady() -> None:
-    load = make_schema("load")
-    daily = make_stream(make_schema("wind", hours=3))
+@pytest.mark.parametrize("future", [False, True])
+def test_windows_of_a_slower_stream_have_phases(future: bool) -> None:
+    stream = make_stream(make_schema("wind", hours=3, delay=HOUR, future=future), late_by=2)
+    phased, found = gather_both(stream, make_schema("load"), make_windows(-9, 90))
+    assert phased.phases.tolist() == [0, HOUR, 2 * HOUR]
+    for name, (quick, plain) in found.items():
+        assert quick.equal(plain), name
+
+
+def test_a_stream_under_a_calendar_has_no_phases() -> None:
+    stream = make_stream(make_schema("wind"))
+    months = make_schema("load").model_copy(update={"clock": Clock(every=1, unit="month")})
     schema = DataSchema(
-        streams={"load": load, "other": daily.schema},
+        streams={"load": months, "other": stream.schema},
         target_stream="load",
         horizon=4,
         has_time_zone=True,
     )
-    assert find_steady(daily, schema, make_windows(20, 40)) is None
-    by_three = Windows(torch.zeros(5, dtype=torch.int32), torch.arange(5) * 3 * HOUR)
-    assert find_steady(daily, schema, by_three) is not None
+    assert find_phases(stream, schema, make_windows(20, 40)) is None
 
 
 def test_a_batch_owns_its_memory() -> None:
