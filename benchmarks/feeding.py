@@ -12,6 +12,7 @@ windows in memory of their own can be faster.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from mmts.data.gathering import WindowGatherer
 from mmts.data.schema import ColumnSchema, DataSchema, StreamSchema
 from mmts.data.streams import Stream
 from mmts.data.windows import Windows, list_origins
+from mmts.training.loader import ShuffledBatches
 
 MINUTE = 60_000_000
 NUM_ITEMS = 10
@@ -117,13 +119,10 @@ def make_stream(schema: StreamSchema, span: int, late: bool) -> Stream:
 
 def measure(gatherer: WindowGatherer, size: int, turns: int) -> dict[str, object]:
     """Gather random windows, and copy what was gathered."""
-    order = torch.randperm(len(gatherer))
-    place = 0
+    batches = endless(gatherer, size)
 
     def gather() -> Batch:
-        nonlocal place
-        place = place + size if place + 2 * size <= len(order) else 0
-        return gatherer.gather(order[place : place + size])
+        return next(batches)
 
     # So many that they do not stay in the processor's cache, as the series do not either.
     ready = cycle([tensors_of(gather()) for _ in range(NUM_READY)])
@@ -140,6 +139,12 @@ def measure(gatherer: WindowGatherer, size: int, turns: int) -> dict[str, object
         "bytes_per_window": num_bytes // size,
         "share_of_copy": ratios(seconds["copy"], seconds["gather"]),
     }
+
+
+def endless(gatherer: WindowGatherer, size: int) -> Iterator[Batch]:
+    """Yield whole batches of windows in random order, for ever."""
+    while True:
+        yield from ShuffledBatches(gatherer, size, seed=0, epoch=0, max_batches=1000)
 
 
 def tensors_of(batch: Batch) -> list[Tensor]:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from mmts.data.batch import Batch, StreamWindow
-from mmts.data.grid_rows import GridRows, find_grid_rows
-from mmts.data.phased_windows import PhasedWindows, find_phases
-from mmts.data.row_times import in_seconds
-from mmts.data.row_windows import take_rows
+from mmts.data.batch import Batch
+from mmts.data.phased_windows import find_phases
 from mmts.data.schema import DataSchema
-from mmts.data.stream_windows import gather_static, gather_stream
+from mmts.data.stream_windows import FreeWindows, StaticWindows, StreamWindows
 from mmts.data.streams import Stream
+from mmts.data.target_ahead import TargetAhead, look_ahead
 from mmts.data.windows import Windows
+
+_BATCHES_AT_ONCE = 64
+"""Batches whose windows are found together."""
 
 
 class WindowGatherer:
@@ -39,71 +39,43 @@ class WindowGatherer:
 
     def gather(self, chosen: Tensor) -> Batch:
         """Gather the windows at these places, (batch,) int64."""
-        items, origins = self.windows.items[chosen].long(), self.windows.origins[chosen]
-        edges = self._find_edges(origins)
-        target, target_observed = self._gather_target(items, origins)
-        return Batch(
-            streams={
-                name: self._gather_stream(name, items, origins, edges[:, -1:])
-                for name in self.streams
-            },
-            step_edges=in_seconds(edges).expand(len(items), -1),
-            target=target,
-            target_observed=target_observed,
-        )
+        return next(self.batches(len(chosen), chosen))
 
-    def batches(self, size: int) -> Iterator[Batch]:
-        """Yield all windows in order."""
-        device = self.windows.items.device
-        for first in range(0, len(self), size):
-            last = min(first + size, len(self))
-            yield self.gather(torch.arange(first, last, device=device))
+    def batches(self, size: int, order: Tensor | None = None) -> Iterator[Batch]:
+        """Yield windows in batches; the last one may be smaller.
+
+        order: (window,) int64, places of the windows; by default all of them as they stand.
+        """
+        if order is None:
+            order = torch.arange(len(self), device=self.windows.items.device)
+        for begin in range(0, len(order), size * _BATCHES_AT_ONCE):
+            some = order[begin : begin + size * _BATCHES_AT_ONCE]
+            items, origins = self.windows.items[some].long(), self.windows.origins[some]
+            placed = [source.place(items, origins) for source in self._sources.values()]
+            placed.append(self._target.place(items, origins))
+            parts = [zip(*(torch.split(t, size) for t in all_), strict=True) for all_ in placed]
+            for *places, ahead in zip(*parts, strict=True):
+                yield self._gather(places, ahead)
 
     @cached_property
-    def _phased(self) -> dict[str, PhasedWindows | None]:
-        """What windows have in common, by stream."""
-        return {
-            name: find_phases(stream, self.schema, self.windows)
-            for name, stream in self.streams.items()
-        }
+    def _sources(self) -> dict[str, StreamWindows]:
+        """The windows of each stream."""
+        return {name: self._find(stream) for name, stream in self.streams.items()}
 
     @cached_property
-    def _rows_ahead(self) -> GridRows | None:
-        """Where the target lies that follows an origin, on a fixed clock."""
-        stream = self.streams[self.schema.target_stream]
-        rows = find_grid_rows(stream, 0, self.schema.horizon)
-        if rows is None:
-            return None
-        return replace(rows, all_inside=rows.all_lie_inside(self.windows))
+    def _target(self) -> TargetAhead:
+        return look_ahead(self.streams[self.schema.target_stream], self.schema, self.windows)
 
-    def _find_edges(self, origins: Tensor) -> Tensor:
-        """Return where steps begin and the last one ends, (window or 1, horizon + 1) int64."""
-        if not self.schema.clock.is_calendar:
-            # The same for all.
-            origins = origins[:1]
-        return self.schema.step_edges(origins) - origins[:, None]
-
-    def _gather_stream(
-        self, name: str, items: Tensor, origins: Tensor, horizon: Tensor
-    ) -> StreamWindow:
-        stream, phased = self.streams[name], self._phased[name]
+    def _find(self, stream: Stream) -> StreamWindows:
         if stream.schema.is_static:
-            return gather_static(stream, items, origins)
-        if phased is not None:
-            return phased.gather(items, origins)
-        return gather_stream(stream, items, origins, horizon)
+            return StaticWindows(stream)
+        phased = find_phases(stream, self.schema, self.windows)
+        return phased or FreeWindows(stream, self.schema.clock, self.schema.horizon)
 
-    def _gather_target(self, items: Tensor, origins: Tensor) -> tuple[Tensor, Tensor]:
-        stream, rows = self.streams[self.schema.target_stream], self._rows_ahead
-        channels = stream.schema.channels("target")
-        around = slice(channels[0], channels[-1] + 1)
-        if rows is not None:
-            values, observed = rows.take(items, rows.place(items, origins)[0], around)
-        else:
-            elapsed = self.schema.clock.elapsed(stream.first_time[items], origins)
-            first = stream.begin[items] + elapsed
-            values, observed = take_rows(stream, items, first, self.schema.horizon, around)
-        if len(channels) == values.shape[-1]:
-            return values, observed
-        inside = [channel - around.start for channel in channels]
-        return values[..., inside], observed[..., inside]
+    def _gather(self, places: list[tuple[Tensor, ...]], ahead: tuple[Tensor, ...]) -> Batch:
+        step_edges, target, observed = self._target.gather(*ahead)
+        streams = {
+            name: source.gather(*place)
+            for (name, source), place in zip(self._sources.items(), places, strict=True)
+        }
+        return Batch(streams, step_edges, target, observed)

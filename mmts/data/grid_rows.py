@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmts.data.row_windows import ALL, take_rows
+from mmts.data.row_windows import take_rows
 from mmts.data.streams import Stream
 from mmts.data.windows import Windows
 
@@ -40,9 +40,9 @@ class GridRows:
         first = torch.div(counted, self.every, rounding_mode="floor")
         return first, counted - first * self.every
 
-    def take(self, items: Tensor, first: Tensor, channels: slice = ALL) -> tuple[Tensor, Tensor]:
+    def take(self, items: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         """Return values and what is observed of them, both (window, step, channel)."""
-        return take_rows(self.stream, items, first, self.num_rows, channels, self.all_inside)
+        return take_rows(self.stream, items, first, self.num_rows, self.all_inside)
 
     def all_lie_inside(self, windows: Windows) -> bool:
         """Look whether every window lies in the rows of its item."""

@@ -1,4 +1,4 @@
-"""Gathering windows that stand to their origins in one of few ways: then only values are copied.
+"""Windows that stand to their origins in one of few ways: then only values are copied.
 
 A daily stream under hourly origins has windows in 24 phases, an hourly one in a single phase. When
 rows begin and end, and which of them are known, is the same for all windows of a phase; it is
@@ -16,6 +16,7 @@ from mmts.data.batch import StreamWindow
 from mmts.data.grid_rows import GridRows, find_grid_rows
 from mmts.data.row_times import find_times, in_seconds
 from mmts.data.schema import DataSchema
+from mmts.data.stream_windows import StreamWindows
 from mmts.data.streams import Stream
 from mmts.data.windows import Windows
 
@@ -24,7 +25,7 @@ _MAX_PLACES = 1 << 22
 
 
 @dataclass(frozen=True)
-class PhasedWindows:
+class PhasedWindows(StreamWindows):
     """Windows of one stream, and what those of a phase have in common.
 
     phases: (phase,) int64 microseconds, in order. start, end, available: (phase, step) float32
@@ -40,24 +41,29 @@ class PhasedWindows:
     doubtful: Tensor
     known: Tensor
 
-    def gather(self, items: Tensor, origins: Tensor) -> StreamWindow:
-        """Gather what was known at the origins; items, origins: (window,) int64."""
+    def place(self, items: Tensor, origins: Tensor) -> tuple[Tensor, ...]:
+        """Find the first row, and the phase where there are several."""
         first, past = self.rows.place(items, origins)
+        if len(self.phases) == 1:
+            return items, first
+        return items, first, torch.searchsorted(self.phases, past)
+
+    def gather(self, *places: Tensor) -> StreamWindow:
+        """Copy rows, and what is known of their phases."""
+        items, first, *phase = places
         values, observed = self.rows.take(items, first)
-        phase = None if len(self.phases) == 1 else torch.searchsorted(self.phases, past)
+
+        def of_phase(table: Tensor) -> Tensor:
+            # That of a single phase need not be copied.
+            return table.index_select(0, *phase) if phase else table.expand(len(items), -1)
+
         if len(self.doubtful):
-            unknown = ~_of_phase(self.known, phase, len(items))
+            unknown = ~of_phase(self.known)
             for held in (values.flatten(1), observed.flatten(1)):
                 kept = held.index_select(1, self.doubtful).masked_fill_(unknown, 0)
                 held.index_copy_(1, self.doubtful, kept)
-        times = (self.start, self.end, self.available)
-        start, end, available = (_of_phase(time, phase, len(items)) for time in times)
-        return StreamWindow(values, observed, start, end, available)
-
-
-def _of_phase(table: Tensor, phase: Tensor | None, num_windows: int) -> Tensor:
-    """Return the row of a table for each window; of a single phase, without copying it."""
-    return table.expand(num_windows, -1) if phase is None else table.index_select(0, phase)
+        times = (of_phase(time) for time in (self.start, self.end, self.available))
+        return StreamWindow(values, observed, *times)
 
 
 def find_phases(stream: Stream, schema: DataSchema, windows: Windows) -> PhasedWindows | None:

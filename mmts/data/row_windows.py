@@ -7,15 +7,12 @@ from torch import Tensor
 
 from mmts.data.streams import Stream
 
-ALL = slice(None)
-
 
 def take_rows(
     stream: Stream,
     items: Tensor,
     first: Tensor,
     num_rows: int,
-    channels: slice = ALL,
     all_inside: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Return values and what is observed of them, both (window, step, channel), in own memory.
@@ -23,35 +20,30 @@ def take_rows(
     items: (window,) int64. first: (window,) int64, the row at which a window begins; rows that are
     not the item's own are not observed. all_inside: whether it is known that there are none.
     """
-    series = stream.values[:, channels], stream.observed[:, channels]
     if all_inside:
-        return _slide(series[0], first, num_rows), _slide(series[1], first, num_rows)
+        return _slide(stream.values, first, num_rows), _slide(stream.observed, first, num_rows)
     # On a GPU single rows are as quick, and counting those outside would make it wait.
     if first.is_cuda or len(stream.values) < num_rows:
-        return _pick(stream, items, first, num_rows, channels)
-    values, observed = (_slide(s, first, num_rows) for s in series)
+        return _pick(stream, items, first, num_rows)
+    values, observed = take_rows(stream, items, first, num_rows, all_inside=True)
     outside = (first < stream.begin[items]) | (first + num_rows > stream.end[items])
     few = torch.nonzero(outside).flatten()
     if len(few):
-        values[few], observed[few] = _pick(stream, items[few], first[few], num_rows, channels)
+        values[few], observed[few] = _pick(stream, items[few], first[few], num_rows)
     return values, observed
 
 
 def _slide(series: Tensor, first: Tensor, num_rows: int) -> Tensor:
     """Copy each window as one piece, which is several times quicker than row by row."""
-    last, (step, width) = len(series) - num_rows, (series.stride(0), series.shape[1])
+    last, width = len(series) - num_rows, series.shape[1]
     # Overlapping views of one memory: no window is written out before it is chosen.
-    windows = series.as_strided((last + 1, num_rows, width), (step, step, 1))
-    if width == step:
-        windows = windows.flatten(1)
+    windows = series.as_strided((last + 1, num_rows * width), (width, 1))
     return windows.index_select(0, first.clamp(0, last)).view(len(first), num_rows, width)
 
 
-def _pick(
-    stream: Stream, items: Tensor, first: Tensor, num_rows: int, channels: slice
-) -> tuple[Tensor, Tensor]:
+def _pick(stream: Stream, items: Tensor, first: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
     rows = first[:, None] + torch.arange(num_rows, device=first.device)
     inside = (rows >= stream.begin[items][:, None]) & (rows < stream.end[items][:, None])
     safe = torch.where(inside, rows, 0)
-    observed = inside[..., None] & stream.observed[:, channels][safe]
-    return stream.values[:, channels][safe].masked_fill(~observed, 0.0), observed
+    observed = inside[..., None] & stream.observed[safe]
+    return stream.values[safe].masked_fill(~observed, 0.0), observed

@@ -14,7 +14,7 @@ from mmts.data.gathering import WindowGatherer
 from mmts.data.phased_windows import PhasedWindows, find_phases
 from mmts.data.row_windows import take_rows
 from mmts.data.schema import ColumnSchema, DataSchema, StreamSchema
-from mmts.data.stream_windows import gather_stream
+from mmts.data.stream_windows import FreeWindows
 from mmts.data.streams import Stream
 from mmts.data.windows import Windows
 
@@ -81,8 +81,8 @@ def gather_both(
     phased = find_phases(stream, schema, windows)
     assert phased is not None
     items, origins = windows.items.long(), windows.origins
-    horizon = schema.step_edges(origins)[:, -1:] - origins[:, None]
-    quick, plain = phased.gather(items, origins), gather_stream(stream, items, origins, horizon)
+    free = FreeWindows(stream, schema.clock, schema.horizon)
+    quick, plain = (found.gather(*found.place(items, origins)) for found in (phased, free))
     return phased, {name: (getattr(quick, name), getattr(plain, name)) for name in vars(plain)}
 
 
