@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from cross_variants import build_model, build_task, configure_equal, list_variants
 from regimes import RegimeTask, Sample
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmts.data.batch import without_stream
 from mmts.explanation.costs import switched_off
-from mmts.losses import masked_mean
 from mmts.model import ModelConfig, MultimodalForecaster
 from mmts.training.config import TrainingConfig
-from mmts.training.module import ForecastingModule, count_parameters
+from mmts.training.module import count_parameters
+from mmts.training.optimisation import Optimisation
 
 NUM_TEST = 20_000
 NUM_VALIDATION = 5_000
@@ -75,25 +75,12 @@ def describe_model(
 def train(task: RegimeTask, model: MultimodalForecaster, run: Run) -> None:
     """Train by the optimiser and the schedule of `mmts train`, in a bare loop."""
     settings = TrainingConfig(learning_rate=run.learning_rate, batch_size=run.batch)
-    module = ForecastingModule(model, settings, run.seed, run.steps)
-    made: Any = module.configure_optimizers()
-    optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
-    for group in optimizer.param_groups:
-        # The same arithmetic in one call for all weights.
-        group["fused"] = True
+    optimisation = Optimisation(model, settings, run.steps)
     torch.manual_seed(run.seed)
-    weights = [p for p in model.parameters() if p.requires_grad]
     model.train()
-    for sample in draw_batches(task, run):
-        batch = task.batch(sample)
-        losses = model.head.loss(model(batch), batch.target)
-        loss = masked_mean(losses, batch.target_observed)
-        optimizer.zero_grad()
-        loss.backward()
-        assert settings.gradient_clip is not None
-        nn.utils.clip_grad_norm_(weights, settings.gradient_clip, foreach=True)
-        optimizer.step()
-        scheduler.step()
+    for step, sample in enumerate(draw_batches(task, run)):
+        optimisation.loss(task.batch(sample)).backward()
+        optimisation.descend(step)
     model.eval()
 
 

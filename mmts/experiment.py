@@ -113,8 +113,6 @@ def train(config: ExperimentConfig, folder: Path, progress_bar: bool = False) ->
                 accelerator=settings.accelerator,
                 devices=1,
                 precision=settings.precision,
-                gradient_clip_val=settings.gradient_clip,
-                log_every_n_steps=settings.log_every_n_steps,
                 # Asked anew each epoch, so that the order is a function of seed and epoch.
                 reload_dataloaders_every_n_epochs=1,
                 callbacks=[

@@ -72,31 +72,34 @@ class EpochLog(pl.Callback):
         self.num_windows = num_windows
         self.log_every_n_steps = log_every_n_steps
         self.writer = writer
-        self.began = 0.0
+        self.began = self.seconds = 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
         self.began = time.monotonic()
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
         """Send the loss of a step now and then: reading it waits for the device."""
-        step = trainer.global_step
-        if step % self.log_every_n_steps == 0:
-            self.run.log_metrics({"train/loss_step": float(outputs["loss"])}, step=step)
+        assert isinstance(pl_module, ForecastingModule)
+        losses = pl_module.round_losses
+        first = pl_module.num_steps - len(losses) + 1
+        for step, loss in enumerate(losses, start=first):
+            if step % self.log_every_n_steps == 0:
+                self.run.log_metrics({"train/loss_step": float(loss)}, step=step)
+        # Here, as the validation comes before the end of the epoch.
+        self.seconds = time.monotonic() - self.began
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the epoch down."""
         assert isinstance(pl_module, ForecastingModule)
-        seconds = time.monotonic() - self.began
         epoch = trainer.current_epoch + 1
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
         metrics = {
             "train/loss": pl_module.mean_train_loss(),
             "val/loss": float(trainer.callback_metrics["val/loss"]),
-            "train/learning_rate": float(rate),
-            "train/windows_per_second": self.num_windows / seconds,
+            "train/learning_rate": pl_module.learning_rate,
+            "train/windows_per_second": self.num_windows / self.seconds,
         }
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"epoch": epoch, **metrics}) + "\n")

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 from mmts.data.dataset import Dataset
 from mmts.data.gathering import WindowGatherer
 from mmts.training.config import TrainingConfig
-from mmts.training.loader import OrderedBatches, ShuffledBatches, count_batches
+from mmts.training.loader import OrderedBatches, Rounds, ShuffledBatches, count_batches
 
 
 class WindowDataModule(pl.LightningDataModule):
@@ -47,16 +47,17 @@ class WindowDataModule(pl.LightningDataModule):
             len(self.train), settings.batch_size, settings.steps_per_epoch
         )
 
-    def train_dataloader(self) -> ShuffledBatches:
+    def train_dataloader(self) -> Rounds:
         """Return the batches of the epoch that begins; the trainer asks anew every epoch."""
         assert self.trainer is not None
-        return ShuffledBatches(
+        batches = ShuffledBatches(
             self.train,
             self.config.batch_size,
             self.seed,
             self.trainer.current_epoch,
             self.config.steps_per_epoch,
         )
+        return Rounds(batches)
 
     def val_dataloader(self) -> OrderedBatches:
         """Return the validation batches."""

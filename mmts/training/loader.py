@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 import torch
 
@@ -49,6 +50,25 @@ class ShuffledBatches:
         yield from self.windows.batches(
             self.batch_size, order[: self.num_batches * self.batch_size]
         )
+
+
+class Rounds:
+    """The batches of an epoch in groups, each of which Lightning takes for one batch."""
+
+    def __init__(self, batches: ShuffledBatches, steps_per_round: int = 16) -> None:
+        """Group the batches of one epoch."""
+        self.batches = batches
+        self.steps_per_round = steps_per_round
+
+    def __len__(self) -> int:
+        """Return the number of rounds; the last one may be shorter."""
+        return -(-len(self.batches) // self.steps_per_round)
+
+    def __iter__(self) -> Iterator[Iterator[Batch]]:
+        """Yield rounds; their batches are gathered when it is their turn."""
+        batches = iter(self.batches)
+        for _ in range(len(self)):
+            yield islice(batches, self.steps_per_round)
 
 
 class OrderedBatches:

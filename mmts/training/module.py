@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from mmts.data.batch import Batch
-from mmts.losses import masked_mean
 from mmts.model import MultimodalForecaster
 from mmts.training.config import TrainingConfig
+from mmts.training.optimisation import Optimisation
 
 
 class ForecastingModule(pl.LightningModule):
     """Trains a forecaster on its head's own loss, over observed values only.
 
-    Sums stay on the device; Python sees a loss once per epoch and every `log_every_n_steps`.
+    Lightning sees rounds of several optimiser steps as one step: what it does around each would
+    take longer than a step of a small model. Sums stay on the device; Python sees a loss once per
+    epoch and every `log_every_n_steps`.
+
+    num_steps: taken so far. round_losses: of the steps of the last round, each a tensor of ().
     """
 
     train_sum: Tensor
@@ -30,31 +33,44 @@ class ForecastingModule(pl.LightningModule):
     ) -> None:
         """Wrap a model; num_steps: optimiser steps over which the learning rate runs its course."""
         super().__init__()
+        self.automatic_optimization = False
         self.model = model
         self.config = config
         self.seed = seed
-        self.num_steps = num_steps
+        self.planned_steps = num_steps
+        self.num_steps = 0
+        self.epoch_steps = 0
+        self.round_losses: list[Tensor] = []
         for name in ("train_sum", "validation_sum", "validation_count"):
             self.register_buffer(name, torch.zeros((), dtype=torch.float64), persistent=False)
 
     def on_train_epoch_start(self) -> None:
         """Begin the sum of an epoch."""
         self.train_sum.zero_()
+        self.epoch_steps = 0
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Make dropout a function of seed and step, so that a step can be repeated exactly."""
-        torch.manual_seed(self.seed * 1_000_003 + self.global_step)
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of one batch."""
-        losses = self.model.head.loss(self.model(batch), batch.target)
-        loss = masked_mean(losses, batch.target_observed)
-        self.train_sum += loss.detach()
-        return loss
+    def training_step(self, batches: Iterable[Batch], batch_idx: int) -> None:
+        """Take the steps of one round."""
+        self.round_losses = []
+        for batch in batches:
+            # Dropout is a function of seed and step, so that a step can be repeated exactly.
+            torch.manual_seed(self.seed * 1_000_003 + self.num_steps)
+            loss = self.optimisation.loss(batch)
+            self.manual_backward(loss)
+            self.optimisation.descend(self.num_steps)
+            self.num_steps += 1
+            self.round_losses.append(loss.detach())
+        self.epoch_steps += len(self.round_losses)
+        self.train_sum += torch.stack(self.round_losses).sum()
 
     def mean_train_loss(self) -> float:
         """Return the mean loss over the steps of the epoch."""
-        return float(self.train_sum) / self.trainer.num_training_batches
+        return float(self.train_sum) / self.epoch_steps
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the last step."""
+        return self.optimisation.learning_rate(self.num_steps - 1)
 
     def on_validation_epoch_start(self) -> None:
         """Begin the sums of a validation."""
@@ -72,30 +88,10 @@ class ForecastingModule(pl.LightningModule):
         loss = self.validation_sum / self.validation_count.clamp(min=1)
         self.log("val/loss", loss.float())
 
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Return AdamW (arXiv 1711.05101) with linear warm-up and cosine decay."""
-        decayed = [p for p in self.parameters() if p.ndim >= 2]
-        free = [p for p in self.parameters() if p.ndim < 2]
-        optimizer = torch.optim.AdamW(
-            [
-                {"params": decayed, "weight_decay": self.config.weight_decay},
-                {"params": free, "weight_decay": 0.0},
-            ],
-            lr=self.config.learning_rate,
-        )
-        warmup = max(1, round(self.config.warmup_fraction * self.num_steps))
-
-        def factor(step: int) -> float:
-            if step < warmup:
-                return (step + 1) / warmup
-            progress = (step - warmup) / max(1, self.num_steps - warmup)
-            return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Prepare the steps, now that the weights lie where they are trained."""
+        self.optimisation = Optimisation(self.model, self.config, self.planned_steps)
+        return self.optimisation.optimizer
 
 
 def count_parameters(model: nn.Module) -> int:

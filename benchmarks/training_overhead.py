@@ -1,0 +1,243 @@
+"""What a training costs beside a bare loop over the same model and ready tensors.
+
+python benchmarks/training_overhead.py --json training_overhead.json
+
+Times per optimiser step, from the beginning of an epoch to its last step:
+
+bare      forward, backward, clipping and AdamW over batches that were gathered before
+plain     the same batches and steps by Lightning as it comes, automatic optimisation, with neither
+          logger, nor progress bar, nor checkpoints
+mmts      `mmts train` with all that a user has on: windows gathered in the step, progress bar,
+          MLflow, history, checkpoints
+
+They take turns, and ratios are taken within each turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import logging
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from taking_turns import Spread, ratios, write_json
+from torch import Tensor
+
+from mmts.checkpoint import build_model
+from mmts.config import ExperimentConfig, load_config
+from mmts.data.batch import Batch
+from mmts.data.dataset import Dataset, load_dataset
+from mmts.experiment import train
+from mmts.training.loader import ShuffledBatches
+from mmts.training.optimisation import Optimisation
+from mmts.training.quiet import quiet_lightning
+
+CONTEXT, HORIZON, CHANNELS = 192, 96, 7
+
+ENCODERS = {
+    "linear": "{kind: linear, dim: 32}",
+    "transformer": "{kind: patch, dim: 64, num_layers: 3, patch_length: 16}",
+}
+
+CONFIG = """
+name: overhead
+data:
+  horizon: {horizon}
+  streams:
+    load: {{path: load.csv, time: time, target: [c0], past: [{past}], context_length: {context}}}
+  split: {{validation: 0.98, test: 0.99}}
+model:
+  encoders: {{load: {encoder}}}
+  interactions: []
+  head: {{kind: point}}
+training: {{max_epochs: 1, batch_size: {batch}, steps_per_epoch: {steps}}}
+"""
+
+
+class PlainModule(pl.LightningModule):
+    """What a Lightning user writes."""
+
+    def __init__(self, optimisation: Optimisation) -> None:
+        super().__init__()
+        self.model = optimisation.model
+        self.optimisation = optimisation
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss."""
+        return self.optimisation.loss(batch)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return the same optimiser."""
+        return self.optimisation.optimizer
+
+    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
+        """Return the batch as it is: on a CPU it is there."""
+        return batch
+
+
+class ReadyBatches:
+    """Batches in memory as a loader: of a plain list, Lightning would take each for a loader."""
+
+    def __init__(self, batches: Sequence[Batch]) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self.batches)
+
+
+class EpochClock(pl.Callback):
+    """Measures from the beginning of an epoch to its last step."""
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        """Start."""
+        self.began = time.perf_counter()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Stop, until the next."""
+        self.seconds = time.perf_counter() - self.began
+
+
+def main() -> None:
+    """Measure all cases, print and keep."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="+", choices=list(ENCODERS), default=list(ENCODERS))
+    parser.add_argument("--batch", type=int, nargs="+", default=[32, 256])
+    parser.add_argument("--seconds", type=float, default=3.0, help="of a bare loop, about")
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", type=Path, help="file for what was measured")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    logging.disable(logging.WARNING)
+    found = []
+    for model in arguments.models:
+        for batch in arguments.batch:
+            with tempfile.TemporaryDirectory() as folder:
+                seconds = measure(model, batch, arguments, Path(folder))
+            per_step = {name: Spread.of([1e3 * s for s in own]) for name, own in seconds.items()}
+            over_bare = {name: ratios(own, seconds["bare"]) for name, own in seconds.items()}
+            print(f"{model}, batches of {batch}, milliseconds a step:")
+            for name, spread in per_step.items():
+                print(f"  {name:6} {spread:.3f}   {over_bare[name]:.3f} of the bare loop")
+            found.append(
+                {"model": model, "batch": batch, "milliseconds": per_step, "ratio": over_bare}
+            )
+    write_json(arguments.json, {"overhead": found})
+
+
+def measure(
+    model: str, batch: int, arguments: argparse.Namespace, folder: Path
+) -> dict[str, list[float]]:
+    """Return seconds per step of each loop, one value a turn."""
+    config = write_experiment(folder, model, batch, steps=50)
+    dataset = load_dataset(config.data)
+    ready = gather_ready(dataset, config)
+    one = run_bare(dataset, config, ready)
+    steps = max(50, min(int(arguments.seconds / one), len(dataset.windows("train")) // batch))
+    config = write_experiment(folder, model, batch, steps)
+    ready = [ready[n % len(ready)] for n in range(steps)]
+    seconds: dict[str, list[float]] = {"bare": [], "plain": [], "mmts": []}
+    for turn in range(arguments.turns + 1):
+        taken = {
+            "bare": run_bare(dataset, config, ready),
+            "plain": run_plain(dataset, config, ready),
+            "mmts": run_mmts(config, folder / f"run{turn}"),
+        }
+        # The first turn warms up.
+        for name in seconds if turn else ():
+            seconds[name].append(taken[name])
+    return seconds
+
+
+def write_experiment(folder: Path, model: str, batch: int, steps: int) -> ExperimentConfig:
+    """Write the data, once, and the config."""
+    data = folder / "load.csv"
+    if not data.exists():
+        num_rows = 120_000
+        random = np.random.default_rng(0)
+        table = pd.DataFrame(
+            random.standard_normal((num_rows, CHANNELS)).round(4),
+            columns=[f"c{n}" for n in range(CHANNELS)],
+            index=pd.date_range("2020-01-01", periods=num_rows, freq="15min", name="time"),
+        )
+        table.to_csv(data)
+    path = folder / "overhead.yaml"
+    past = ", ".join(f"c{n}" for n in range(1, CHANNELS))
+    path.write_text(
+        CONFIG.format(
+            horizon=HORIZON,
+            past=past,
+            context=CONTEXT,
+            encoder=ENCODERS[model],
+            batch=batch,
+            steps=steps,
+        )
+    )
+    return load_config(path)
+
+
+def gather_ready(dataset: Dataset, config: ExperimentConfig, number: int = 50) -> list[Batch]:
+    """Return batches in memory."""
+    size = config.training.batch_size
+    return list(ShuffledBatches(dataset.windows("train"), size, 0, 0, max_batches=number))
+
+
+def prepare(dataset: Dataset, config: ExperimentConfig, steps: int) -> Optimisation:
+    """Build model and optimiser anew."""
+    model = build_model(config, dataset.schema, dataset.scaling)
+    return Optimisation(model.train(), config.training, steps)
+
+
+def run_bare(dataset: Dataset, config: ExperimentConfig, ready: Sequence[Batch]) -> float:
+    """Return seconds per step of the bare loop."""
+    optimisation = prepare(dataset, config, len(ready))
+    began = time.perf_counter()
+    for step, batch in enumerate(ready):
+        optimisation.loss(batch).backward()
+        optimisation.descend(step)
+    return (time.perf_counter() - began) / len(ready)
+
+
+def run_plain(dataset: Dataset, config: ExperimentConfig, ready: Sequence[Batch]) -> float:
+    """Return seconds per step of Lightning as it comes."""
+    module = PlainModule(prepare(dataset, config, len(ready)))
+    clock = EpochClock()
+    with quiet_lightning():
+        trainer = pl.Trainer(
+            max_epochs=1,
+            accelerator="cpu",
+            devices=1,
+            gradient_clip_val=config.training.gradient_clip,
+            callbacks=[clock],
+            logger=False,
+            enable_progress_bar=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(module, ReadyBatches(ready))
+    return clock.seconds / len(ready)
+
+
+def run_mmts(config: ExperimentConfig, folder: Path) -> float:
+    """Return seconds per step of a whole training, as it reports them itself."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        train(config, folder, progress_bar=True)
+    (epoch,) = (json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines())
+    return float(config.training.batch_size / epoch["train/windows_per_second"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""One step down the gradient: what every training does, with Lightning or without."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from mmts.data.batch import Batch
+from mmts.losses import masked_mean
+from mmts.model import MultimodalForecaster
+from mmts.training.config import TrainingConfig
+
+
+class Optimisation:
+    """AdamW (arXiv 1711.05101) with linear warm-up and cosine decay over a known number of steps.
+
+    Nothing in a step waits for the device.
+    """
+
+    def __init__(self, model: MultimodalForecaster, config: TrainingConfig, num_steps: int) -> None:
+        """Prepare for a model where it lies; num_steps: after which the rate is zero."""
+        self.model = model
+        self.clip = config.gradient_clip
+        self.peak = config.learning_rate
+        self.num_steps = num_steps
+        self.num_warmup = max(1, round(config.warmup_fraction * num_steps))
+        self.weights = [p for p in model.parameters() if p.requires_grad]
+        decayed = [p for p in self.weights if p.ndim >= 2]
+        free = [p for p in self.weights if p.ndim < 2]
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": decayed, "weight_decay": config.weight_decay},
+                {"params": free, "weight_decay": 0.0},
+            ],
+            lr=self.peak,
+            # All weights in one call: small ones are many, and each call costs.
+            fused=True,
+        )
+
+    def learning_rate(self, step: int) -> float:
+        """Return the rate of a step, counted from 0."""
+        if step < self.num_warmup:
+            return self.peak * (step + 1) / self.num_warmup
+        progress = (step - self.num_warmup) / max(1, self.num_steps - self.num_warmup)
+        return self.peak * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Return the mean loss over the observed values of a batch, ()."""
+        losses = self.model.head.loss(self.model(batch), batch.target)
+        return masked_mean(losses, batch.target_observed)
+
+    def descend(self, step: int) -> None:
+        """Take the step whose gradients are there, and clear them."""
+        if self.clip is not None:
+            nn.utils.clip_grad_norm_(self.weights, self.clip, foreach=True)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(step)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
