@@ -56,6 +56,8 @@ def _describe(fault: ErrorDetails, model: type[BaseModel], settings: Any) -> str
             return f"{path}: {context['error']}."
         case "model_type" | "dict_type" | "model_attributes_type":
             return f"{path}: {fault['input']!r} is no group of settings; write {{KEY: VALUE, ...}}."
+        case "tuple_type" | "list_type":
+            return f"{path}: {fault['input']!r} is no list; write [..., ...]."
         case "too_short":
             return f"{path}: {fault['input']!r} will not do: list at least {context['min_length']}."
         case "literal_error":

@@ -104,6 +104,23 @@ def test_a_faulty_edge_is_refused_in_words(
         assert jargon not in told
 
 
+def test_a_preset_that_would_connect_nothing_is_refused(tmp_path: Path) -> None:
+    settings = make_settings()
+    settings["model"]["encoders"]["load"]["num_layers"] = 9
+    settings["model"]["interactions"] = [{"preset": "bottleneck"}]
+    told = refuse(tmp_path, settings)
+    assert "preset 'bottleneck' gives no edge: of 9 layers of load it reaches those after 3" in told
+    settings["model"]["encoders"]["weather"] = {"kind": "conv", "dim": 8, "num_layers": 3}
+    config = load_config(write_config(tmp_path, settings))
+    assert [edge.to for edge in config.model.interactions] == ["load.4"]
+
+
+def test_what_should_be_a_list_is_told_so(tmp_path: Path) -> None:
+    settings = make_settings()
+    settings["model"]["interactions"] = "none"
+    assert "model.interactions: 'none' is no list; write [..., ...]." in refuse(tmp_path, settings)
+
+
 def test_what_has_a_default_kind_may_leave_it_out(tmp_path: Path) -> None:
     settings = make_settings()
     settings["data"]["streams"]["news"]["text_features"] = {"dim": 5}
