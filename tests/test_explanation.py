@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,8 @@ from mmts.evaluation import (
     score_subsets,
 )
 from mmts.explanation import Cost, Explanation, Metric, check_request, explain, switched_off
-from mmts.explanation.lags import MAX_BINS, LagMeter
-from mmts.explanation.reading import ReadingMeter
+from mmts.explanation.lags import MAX_BINS, LagMeter, LagProfile
+from mmts.explanation.reading import ReadingMeter, SourceReading, TokenShares
 from mmts.forecasting import Forecaster
 from mmts.interactions.residual import ResidualInteraction
 from mmts.losses import masked_mean
@@ -424,6 +425,43 @@ class TestReport:
         assert by_token is not None
         assert_readable(by_token)
         assert plot_token_shares(explanation) is None
+
+    @pytest.mark.parametrize("num_hours", [7, 96, 24 * 30])
+    def test_labels_round_times_that_do_not_overlap(
+        self, informed: Explanation, num_hours: int
+    ) -> None:
+        edge = next(edge for edge in informed.edges if edge.kind == "attention")
+        middles = tuple(3600.0 * (hour - num_hours + 24.5) for hour in range(num_hours))
+        tokens = TokenShares((-43_200.0, 0.0), middles, ((0.1,) * num_hours,) * 2)
+        lags = LagProfile(HOUR, -24 * HOUR, (0.1,) * num_hours, (0.1,) * num_hours, 0)
+        reading = SourceReading(edge.readings[0].source, 0.1, lags, tokens)
+        # Three beside each other, as panels are narrowest then.
+        found = replace(informed, edges=(replace(edge, readings=(reading,) * 3),))
+        for draw in (plot_lags, plot_token_shares):
+            figure = draw(found)
+            assert figure is not None
+            assert_readable(figure)
+            figure.canvas.draw()
+            for axes in figure.axes[:3]:
+                labels = [label for label in axes.get_xticklabels() if label.get_text()]
+                boxes = [label.get_window_extent() for label in labels]
+                assert len(boxes) >= 2
+                assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+                assert not any("30min" in label.get_text() for label in labels)
+                name = axes.xaxis.label.get_window_extent()
+                assert name.x0 > axes.bbox.x0 - 40
+                assert name.x1 < axes.bbox.x1 + 40
+
+    def test_draws_a_cost_of_exactly_zero_as_a_zero(self, informed: Explanation) -> None:
+        none = Cost(1.0, 0.0, 0.0)
+        noise = [edge for edge in informed.edges if edge.sources == ("noise.1",)]
+        streams = [replace(informed.streams[0], shuffled=none, without=none)]
+        found = replace(
+            informed, edges=(replace(noise[0], cost=none),), streams=tuple(streams), all_edges=None
+        )
+        for draw, num_zeros in ((plot_edges, 1), (plot_streams, 2)):
+            texts = [text.get_text() for axes in draw(found).axes for text in axes.texts]
+            assert texts == ["0"] * num_zeros
 
 
 def test_what_does_not_exist_is_refused(dataset: Dataset) -> None:
