@@ -276,3 +276,19 @@ def test_the_command_does_no_run_twice(
     printed = capsys.readouterr()
     assert "none" in printed.out
     assert "ms a step" not in printed.err
+
+
+def test_the_command_takes_no_run_of_other_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "runs.json"
+    argv = "cross_layer.py --variants none --seeds 1 --steps 1 --batch 2 --json"
+    monkeypatch.setattr(sys, "argv", [*argv.split(), str(file)])
+    main()
+    (run,) = json.loads(file.read_text())
+    file.write_text(json.dumps([{**run, "format": run["format"] - 1}]))
+    main()
+    assert [found["format"] for found in json.loads(file.read_text())] == [
+        run["format"] - 1,
+        run["format"],
+    ]
