@@ -33,6 +33,7 @@ from mmts.losses import masked_mean
 from mmts.model import MultimodalForecaster
 from mmts.plots import plot_edges, plot_lags, plot_streams, plot_token_shares
 from mmts.tokens import TokenGrid
+from pipelines.explain import _show as show
 from tests.conftest import Command
 from tests.factories import START, make_settings, write_config, write_frames, write_world
 from tests.test_evaluation import make_forecaster
@@ -239,6 +240,17 @@ class TestShares:
             assert edge.strength.overall == 0
             assert edge.cost.verdict == "none"
 
+    def test_that_no_kind_tells_have_no_empty_table(
+        self, explanation: Explanation, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        show(explanation)
+        assert "median lag" in capsys.readouterr().out
+        silent = tuple(replace(edge, readings=()) for edge in explanation.edges)
+        show(replace(explanation, edges=silent))
+        printed = capsys.readouterr().out
+        assert "edge switched off" in printed
+        assert "median lag" not in printed
+
     def test_need_not_be_told_by_a_kind(
         self, forecaster: Forecaster, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -288,6 +300,34 @@ class TestLags:
         assert found.width == 3 * HOUR
         assert held == pytest.approx({-3 * HOUR: 0.25, 0: 0.375, 24 * HOUR: 0.25})
         assert found.median == 1800 * 1_000_000
+
+    def test_reach_further_than_the_first_batch_without_more_bins(self) -> None:
+        everywhere, decade = torch.ones(1, 1, 2, dtype=torch.bool), 10 * 364 * 86_400
+        near, far = make_grid(0.0, 0.0), make_grid(-1.0 * decade, 0.0)
+        profiles = []
+        for order in ((near, far), (far, near)):
+            meter = LagMeter()
+            for source in order:
+                # Bins for every millisecond of ten years would not fit into memory.
+                meter.add(make_grid(0.0), source, torch.tensor([[[0.5, 0.25]]]), everywhere)
+            profiles.append(meter.finish(num_tokens=2))
+        assert profiles[0] == profiles[1]
+        assert profiles[0].shares[0] == pytest.approx(0.5)
+        assert profiles[0].shares[-1] == pytest.approx(0.25)
+
+    def test_are_those_of_a_token_that_reads_itself_before_its_rows_are_known(
+        self, tmp_path: Path
+    ) -> None:
+        settings = make_settings()
+        settings["data"]["streams"]["load"]["delay"] = "1h"
+        settings["model"]["interactions"] = [{"kind": "residual", "from": "load.0", "to": "load.3"}]
+        forecaster, dataset = make_forecaster(write_world(tmp_path, settings))
+        (edge,) = explain(forecaster, dataset, split="validation").edges
+        (reading,) = edge.readings
+        assert reading.share == pytest.approx(1)
+        assert reading.lags is not None
+        for parts in (reading.lags.shares, reading.lags.even):
+            assert sum(parts) == pytest.approx(1)
 
     def test_leave_out_what_is_not_seen(self) -> None:
         meter = LagMeter()
