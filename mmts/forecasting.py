@@ -13,8 +13,8 @@ import pandas as pd
 import torch
 
 from mmts.checkpoint import CheckpointInfo, load_checkpoint
-from mmts.data.batch import WindowGatherer
 from mmts.data.dataset import load_streams, stream_paths
+from mmts.data.gathering import WindowGatherer
 from mmts.data.reading.sources import Source
 from mmts.data.schema import DataSchema
 from mmts.data.streams import Stream

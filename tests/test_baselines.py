@@ -24,9 +24,9 @@ from mmts.baselines.naive import (
 from mmts.baselines.ridge import PENALTIES, fit_ridge
 from mmts.baselines.targets import collect_targets
 from mmts.config import load_config
-from mmts.data.batch import WindowGatherer
 from mmts.data.config import DataConfig
 from mmts.data.dataset import Dataset, load_dataset, load_streams
+from mmts.data.gathering import WindowGatherer
 from mmts.data.windows import Windows
 from tests.data.test_no_peeking import ORIGIN, overwrite_unknown
 from tests.factories import START, make_frames, make_settings, write_world

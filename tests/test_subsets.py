@@ -126,22 +126,25 @@ class TestShuffle:
         assert after.first_time.equal(before.first_time)
         assert after.begin.equal(before.begin)
         for begin, end in zip(before.begin.tolist(), before.end.tolist(), strict=True):
-            # A gap is NaN, which equals nothing: 99 stands for it.
-            ours, theirs = (s.values[begin:end].nan_to_num(99) for s in (after, before))
+            ours, theirs = (
+                torch.cat([s.values[begin:end], s.observed[begin:end]], dim=1)
+                for s in (after, before)
+            )
             assert not ours.equal(theirs)
             # Whole rows moved: the same rows are there, none torn apart.
             assert sorted(ours.tolist()) == sorted(theirs.tolist())
 
     def test_moves_values_with_what_was_observed_of_them(self, dataset: Dataset) -> None:
         stream = dataset.streams["weather"]
-        values = stream.values.clone()
-        values[::3, 0] = torch.nan
-        values[5] = torch.nan
-        observed = ~values.isnan()
-        marked = replace(stream, values=values)
+        observed = stream.observed.clone()
+        observed[::3, 0] = False
+        observed[5] = False
+        values = stream.values.masked_fill(~observed, 0.0)
+        marked = replace(stream, values=values, observed=observed)
         changed = replace(dataset, streams={**dataset.streams, "weather": marked})
         after = shuffle(changed, ["weather"]).streams["weather"]
-        moved = ~after.values.isnan()
+        moved = after.observed
+        assert not after.values[~moved].any()
         assert not moved.equal(observed)
         assert moved.sum(dim=0).equal(observed.sum(dim=0))
         # A gap stays where it is: when rows are is not what is shuffled.

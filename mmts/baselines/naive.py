@@ -14,7 +14,8 @@ from torch import Tensor
 
 from mmts.baselines.targets import BATCH_SIZE, target_only
 from mmts.config_base import microseconds
-from mmts.data.batch import Batch, WindowGatherer
+from mmts.data.batch import Batch
+from mmts.data.gathering import WindowGatherer
 from mmts.data.schema import DataSchema
 
 NO_SEASON = 1

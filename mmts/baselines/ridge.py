@@ -13,7 +13,8 @@ from torch import Tensor
 from mmts.baselines.features import WindowFeatures
 from mmts.baselines.least_squares import CHUNK, LinearMaps, RidgeProblem, RowReader, in_chunks
 from mmts.baselines.targets import collect_targets
-from mmts.data.batch import Batch, WindowGatherer
+from mmts.data.batch import Batch
+from mmts.data.gathering import WindowGatherer
 from mmts.data.scaling import StreamScaling
 
 PENALTIES = tuple(10.0**exponent for exponent in range(-5, 3))

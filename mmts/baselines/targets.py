@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mmts.data.batch import WindowGatherer
+from mmts.data.gathering import WindowGatherer
 
 BATCH_SIZE = 512
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 
 from mmts.data.availability import NEVER
-from mmts.data.batch import WindowGatherer
 from mmts.data.cache.datasets import (
     StreamStore,
     describe_ingredients,
@@ -27,6 +26,7 @@ from mmts.data.calendar_features import build_calendar, check_holidays
 from mmts.data.config import DataConfig
 from mmts.data.dataset_faults import describe_absences, faults_of_clock, faults_of_items
 from mmts.data.findings.leaks import find_leaks
+from mmts.data.gathering import WindowGatherer
 from mmts.data.layout import build_schema, fit_schema
 from mmts.data.reading.reader import choose_columns, require_trained_columns
 from mmts.data.reading.sources import Source

@@ -27,7 +27,8 @@ Allocator = Callable[[str, tuple[int, ...], type], npt.NDArray[Any]]
 class Stream:
     """One stream, scaled.
 
-    values: (row, channel) float32, NaN where not observed.
+    values: (row, channel) float32, zero where not observed.
+    observed: (row, channel) bool.
     begin, end: (item,) int64, the rows of each item; equal where the item is absent.
     first_time: (item,) int64 microseconds, the start of each item's first row; 0 where absent.
     event_times: (row,) int64 microseconds, of a stream without a clock; else empty. Events of the
@@ -39,6 +40,7 @@ class Stream:
 
     schema: StreamSchema
     values: Tensor
+    observed: Tensor
     begin: Tensor
     end: Tensor
     first_time: Tensor
@@ -51,6 +53,7 @@ class Stream:
         return Stream(
             schema=self.schema,
             values=self.values.to(device),
+            observed=self.observed.to(device),
             begin=self.begin.to(device),
             end=self.end.to(device),
             first_time=self.first_time.to(device),
@@ -72,17 +75,21 @@ class Stream:
         steps = torch.arange(end - begin, device=self.begin.device)
         return self.schema.clock.advance(self.first_time[item], steps)
 
+    def rows(self, item: int) -> slice:
+        """Return the rows of an item."""
+        return slice(int(self.begin[item]), int(self.end[item]))
+
+    def history(self, item: int) -> Tensor:
+        """Return the values of an item as a series with gaps, (row, channel), NaN in each gap."""
+        rows = self.rows(item)
+        return self.values[rows].masked_fill(~self.observed[rows], torch.nan)
+
     def observed_share(self) -> float:
         """Return the share of values that are there."""
         observed = 0
-        for begin in range(0, len(self.values), BLOCK):
-            observed += int((~torch.isnan(self.values[begin : begin + BLOCK])).sum())
-        return observed / max(1, self.values.numel())
-
-    def observed(self, item: int, channels: list[int]) -> Tensor:
-        """Tell which values of an item are there, (row, channel)."""
-        begin, end = int(self.begin[item]), int(self.end[item])
-        return ~torch.isnan(self.values[begin:end, channels])
+        for begin in range(0, len(self.observed), BLOCK):
+            observed += int(self.observed[begin : begin + BLOCK].sum())
+        return observed / max(1, self.observed.numel())
 
 
 def empty_stream(schema: StreamSchema, num_items: int) -> Stream:
@@ -91,7 +98,8 @@ def empty_stream(schema: StreamSchema, num_items: int) -> Stream:
     # One unobserved row, so that a gather has something to index.
     return Stream(
         schema=schema,
-        values=torch.full((1, schema.num_channels), torch.nan),
+        values=torch.zeros(1, schema.num_channels),
+        observed=torch.zeros(1, schema.num_channels, dtype=torch.bool),
         begin=nowhere,
         end=nowhere,
         first_time=nowhere,
@@ -125,15 +133,20 @@ def build_stream(
     if layout.num_rows == 0:
         return empty_stream(schema, len(items))
 
-    values = allocate("values", (layout.num_rows, schema.num_channels), np.float32)
+    shape = (layout.num_rows, schema.num_channels)
+    values, observed = allocate("values", shape, np.float32), allocate("observed", shape, np.bool_)
     for begin in range(0, layout.num_rows, BLOCK):
-        values[begin : begin + BLOCK] = np.nan
-        release(values)
+        for array in (values, observed):
+            array[begin : begin + BLOCK] = 0
+            release(array)
     encoders = [column_encoder(table, column, scaling, cache) for column in schema.columns]
     for rows, places in layout.blocks():
         for encode, channels in zip(encoders, schema.slices, strict=True):
-            values[places, channels] = encode(rows)
-        for used in (values, *table.columns.values()):
+            encoded = encode(rows)
+            is_there = ~np.isnan(encoded)
+            values[places, channels] = np.where(is_there, encoded, 0.0)
+            observed[places, channels] = is_there
+        for used in (values, observed, *table.columns.values()):
             release(used.codes if isinstance(used, Words) else used)
     event_times = available = np.zeros(0, dtype=np.int64)
     if starts is not None and schema.clock is None:
@@ -143,6 +156,7 @@ def build_stream(
     stream = Stream(
         schema=schema,
         values=as_tensor(values),
+        observed=as_tensor(observed),
         begin=as_tensor(layout.begin),
         end=as_tensor(layout.end),
         first_time=as_tensor(layout.first_time),

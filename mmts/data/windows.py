@@ -123,8 +123,8 @@ def _usable_places(
     """
     horizon, channels = schema.horizon, target.schema.channels("target")
     begin = int(target.begin[item])
-    rows = target.values[begin + low : begin + high + horizon - 1, channels]
-    seen = _count_up((~torch.isnan(rows)).any(dim=1))
+    observed = target.observed[begin + low : begin + high + horizon - 1, channels]
+    seen = _count_up(observed.any(dim=1))
     usable = seen[horizon:] > seen[:-horizon]
     if known_at is not None:
         known = _known_from(target, item, low, high + horizon - 1)
@@ -201,9 +201,9 @@ def latest_origins(target: Stream, schema: DataSchema) -> Windows:
     channels = target.schema.channels("target", "past")
     items, origins = [], []
     for item in range(len(target.begin)):
-        holds = target.observed(item, channels).any(dim=1)
+        holds = target.observed[target.rows(item), channels].any(dim=1)
         if target.states_availability:
-            stated = target.available[int(target.begin[item]) : int(target.end[item])]
+            stated = target.available[target.rows(item)]
             holds = holds & (stated < NEVER)
         known = torch.nonzero(holds).flatten()
         if len(known):

@@ -143,12 +143,12 @@ def _shuffle(stream: Stream, generator: torch.Generator) -> Stream:
         # One cycle through all rows: a plain permutation of two rows leaves them half of the time.
         order = rows[torch.randperm(len(rows), generator=generator)]
         sources[order] = order.roll(1)
-    return replace(stream, values=stream.values[sources])
+    return replace(stream, values=stream.values[sources], observed=stream.observed[sources])
 
 
 def _swappable_rows(stream: Stream) -> Iterator[Tensor]:
     """Yield groups of rows whose values may change places, each (row,) int64."""
-    holds_value = (~torch.isnan(stream.values)).any(dim=1)
+    holds_value = stream.observed.any(dim=1)
     # A stream without items gives the same rows to all of them.
     bounds = torch.unique(torch.stack([stream.begin, stream.end], dim=1), dim=0).tolist()
     groups = [

@@ -14,8 +14,8 @@ from mmts.baselines.naive import choose_season, forecast_last_value, forecast_se
 from mmts.baselines.ridge import PENALTIES, fit_ridge
 from mmts.baselines.targets import collect_targets
 from mmts.checkpoint import CheckpointInfo
-from mmts.data.batch import WindowGatherer
 from mmts.data.dataset import Dataset, fingerprint, load_streams, stream_paths
+from mmts.data.gathering import WindowGatherer
 from mmts.data.windows import count_origins
 from mmts.errors import DataError, raise_all
 from mmts.evaluation.ablation import choose_ablation, describe_ablation, leave_out, shuffle
@@ -184,11 +184,11 @@ def naive_scales(forecaster: Forecaster, dataset: Dataset, season: int) -> Array
     stream = dataset.streams[dataset.schema.target_stream]
     channels = stream.schema.channels("target")
     scales = np.full((len(dataset.items), len(channels)), np.nan)
-    for item, begin in enumerate(stream.begin.tolist()):
+    for item in range(len(dataset.items)):
         times = stream.times(item)
         ends = dataset.schema.clock.advance(times, 1)
-        end = begin + int((ends <= dataset.split.validation).sum())
-        values = _unscale(forecaster, stream.values[begin:end][:, channels])
+        num_known = int((ends <= dataset.split.validation).sum())
+        values = _unscale(forecaster, stream.history(item)[:num_known, channels])
         observed = np.isfinite(values)
         for target in range(len(channels)):
             scales[item, target] = metrics.seasonal_naive_scale(

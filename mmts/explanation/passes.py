@@ -10,8 +10,8 @@ from typing import get_args
 
 import numpy as np
 
-from mmts.data.batch import WindowGatherer
 from mmts.data.dataset import Dataset
+from mmts.data.gathering import WindowGatherer
 from mmts.data.schema import DataSchema
 from mmts.errors import ConfigError, DataError, nearest
 from mmts.evaluation.ablation import describe_idle, leave_out, shuffle

@@ -156,13 +156,12 @@ def _history_before(dataset: Dataset, item: int, origin: int, channel: int) -> t
     """Return times (int64) and values of the target before an origin; NaN where missing."""
     schema = dataset.schema
     stream = dataset.streams[schema.target_stream]
-    begin, end = int(stream.begin[item]), int(stream.end[item])
     times = stream.times(item)
     first = origin - NUM_HORIZONS * schema.horizon * schema.frequency
     shown = (times >= first) & (times < origin)
     column = schema.target.channels("target")[channel]
     scaling = dataset.scaling[schema.target_stream].numbers[schema.target_columns[channel]]
-    values = stream.values[begin:end, column][shown].numpy().astype(np.float64)
+    values = stream.history(item)[shown, column].numpy().astype(np.float64)
     return times[shown], values * scaling.scale + scaling.mean
 
 

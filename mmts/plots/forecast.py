@@ -66,10 +66,9 @@ def extract_history(
     for item, rows in forecast.groupby("item_id", sort=False):
         place = items.index(str(item))
         origin = int(_parse_times(rows["origin"])[0].astype("datetime64[us]").astype(np.int64))
-        first, end = int(stream.begin[place]), int(stream.end[place])
         times = stream.times(place)
         shown = (times >= origin - num_horizons * span) & (times < origin + span)
-        values = stream.values[first:end][shown][:, channels].numpy().astype(np.float64)
+        values = stream.history(place)[shown][:, channels].numpy().astype(np.float64)
         values = forecaster.unscale(values[..., None])[..., 0]
         own = schema.target.stamps(times[shown]).numpy()
         stamps = format_times(own, schema.has_time_zone, schema.time_zone)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from mmts.data.batch import WindowGatherer
 from mmts.data.dataset import Dataset
+from mmts.data.gathering import WindowGatherer
 from mmts.training.config import TrainingConfig
 from mmts.training.loader import OrderedBatches, ShuffledBatches, count_batches
 

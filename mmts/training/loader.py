@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import torch
 
-from mmts.data.batch import Batch, WindowGatherer
+from mmts.data.batch import Batch
+from mmts.data.gathering import WindowGatherer
 
 
 def count_batches(num_windows: int, batch_size: int, max_batches: int | None = None) -> int:
@@ -45,9 +46,9 @@ class ShuffledBatches:
         device = self.windows.windows.items.device
         generator = torch.Generator(device).manual_seed(self.seed * 1_000_003 + self.epoch)
         order = torch.randperm(len(self.windows), generator=generator, device=device)
-        for batch in range(self.num_batches):
-            first = batch * self.batch_size
-            yield self.windows.gather(order[first : first + self.batch_size])
+        yield from self.windows.batches(
+            self.batch_size, order[: self.num_batches * self.batch_size]
+        )
 
 
 class OrderedBatches:

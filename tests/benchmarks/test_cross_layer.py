@@ -26,7 +26,8 @@ from cross_variants import (
 )
 from regimes import NOISE_VARIANCE, STEP, RegimeTask
 
-from mmts.data.batch import Batch, WindowGatherer
+from mmts.data.batch import Batch
+from mmts.data.gathering import WindowGatherer
 from mmts.data.streams import Stream, prepare_search
 from mmts.data.windows import Windows
 from mmts.interactions.alignment import Reach, align, visible_tokens
@@ -97,17 +98,19 @@ def test_a_batch_is_what_the_data_pipeline_would_gather() -> None:
     streams = {}
     for name, stream in schema.streams.items():
         window = expected.streams[name]
-        values = torch.where(window.observed, window.values, torch.nan)[0]
+        values, observed = window.values[0], window.observed[0]
         if name == "B":
             # One row more: the target that comes after the window.
-            after = torch.full_like(values[:1], torch.nan)
+            after = torch.zeros_like(values[:1])
             after[0, 0] = sample.target[0]
             values = torch.cat([values, after])
+            observed = torch.cat([observed, after != 0])
         spacing = STEP * task.num_tokens // len(window.values[0])
         times = spacing * torch.arange(len(values))
         stream_of_one = Stream(
             schema=stream,
             values=values,
+            observed=observed,
             begin=torch.tensor([0]),
             end=torch.tensor([len(values)]),
             first_time=torch.tensor([0]),

@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmts.config import load_config
-from mmts.data.batch import StreamWindow, WindowGatherer
+from mmts.data.batch import StreamWindow
 from mmts.data.clock import Clock
 from mmts.data.dataset import Dataset, load_dataset
+from mmts.data.gathering import WindowGatherer
 from mmts.data.scaling import ColumnScaling, StreamScaling
 from mmts.data.schema import ColumnSchema, DataSchema, StreamSchema
 from mmts.data.streams import Stream, build_stream, empty_stream
@@ -83,7 +84,7 @@ def test_a_gap_in_a_regular_file_becomes_an_unobserved_row(tmp_path: Path) -> No
     found = load_dataset(load_config(write_config(tmp_path, make_settings())).data)
     weather = found.streams["weather"]
     assert len(weather.values) == len(frames["weather"]) + 2
-    observed = weather.observed(0, [0, 1])
+    observed = weather.observed[weather.rows(0)]
     assert not observed[5:7].any()
     assert bool(observed[7:9].all())
 

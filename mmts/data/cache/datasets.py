@@ -18,10 +18,10 @@ from mmts.data.schema import DataSchema
 from mmts.data.splits import Split
 from mmts.data.streams import Allocator, Stream, prepare_search
 
-_VERSION = 1
+_VERSION = 2
 """To be raised when the same tables are to be laid out in another way."""
 
-_LONG = ("values", "event_times", "available")
+_LONG = ("values", "observed", "event_times", "available")
 _SHORT = ("begin", "end", "first_time")
 
 
@@ -115,6 +115,7 @@ def restore_streams(entry: Entry, schema: DataSchema) -> dict[str, Stream]:
         mapped = Stream(
             schema=stream,
             values=part["values"],
+            observed=part["observed"],
             begin=part["begin"],
             end=part["end"],
             first_time=part["first_time"],

@@ -62,7 +62,7 @@ class Coverage:
     def observed(self) -> npt.NDArray[np.bool_]:
         """Which cells hold a value, (row, column)."""
         firsts = [place.start for place in self.stream.schema.slices]
-        return ~torch.isnan(self.stream.values[: len(self.items), firsts]).numpy()
+        return self.stream.observed[: len(self.items), firsts].numpy()
 
     @cached_property
     def present(self) -> npt.NDArray[np.bool_]:
@@ -99,9 +99,10 @@ class Coverage:
     def values(self, column: int) -> npt.NDArray[np.float64]:
         """Return a column of one channel in its own units, (row,); NaN where missing."""
         schema = self.stream.schema
-        values = self.stream.values[: len(self.items), schema.slices[column].start]
+        cells = slice(len(self.items)), schema.slices[column].start
+        values = self.stream.values[cells].numpy().astype(np.float64)
+        unscaled = np.where(self.stream.observed[cells].numpy(), values, np.nan)
         number = self.scaling.numbers.get(schema.columns[column].name)
-        unscaled = values.numpy().astype(np.float64)
         return unscaled if number is None else unscaled * number.scale + number.mean
 
     def gaps(self) -> list[Gap]:

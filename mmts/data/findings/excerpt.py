@@ -63,6 +63,7 @@ def cut_excerpt(stream: Stream, excerpt: tuple[Tensor, Tensor, Tensor], margin: 
     return Stream(
         schema=stream.schema,
         values=torch.cat([stream.values[piece] for piece in pieces]),
+        observed=torch.cat([stream.observed[piece] for piece in pieces]),
         begin=begin,
         end=stop,
         first_time=first,

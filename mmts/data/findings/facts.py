@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from mmts.data.batch import WindowGatherer
 from mmts.data.config import ColumnType, Role
 from mmts.data.dataset import Dataset
 from mmts.data.findings.coverage import Coverage
 from mmts.data.findings.finding import say_stamp
+from mmts.data.gathering import WindowGatherer
 from mmts.data.schema import DataSchema
 from mmts.data.streams import Stream
 from mmts.data.times import format_times
@@ -131,7 +131,7 @@ def count_batch_bytes(schema: DataSchema, batch_size: int) -> int:
 
 def count_stream_bytes(stream: Stream) -> int:
     """Count the bytes of a stream's tensors, in memory or in a memory map."""
-    tensors = (stream.values, stream.event_times, stream.available)
+    tensors = (stream.values, stream.observed, stream.event_times, stream.available)
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 

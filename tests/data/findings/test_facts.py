@@ -144,4 +144,4 @@ def test_the_bytes_of_a_batch_are_those_of_its_tensors(
     tensors += [tensor for window in batch.streams.values() for tensor in vars(window).values()]
     expected = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
     assert count_batch_bytes(dataset.schema, 32) == expected
-    assert count_stream_bytes(dataset.streams["weather"]) == 256 * 2 * 4
+    assert count_stream_bytes(dataset.streams["weather"]) == 256 * 2 * (4 + 1)
