@@ -23,6 +23,8 @@ from mmts.training.config import TrainingConfig
 from mmts.training.module import count_parameters
 from mmts.training.optimisation import Optimisation
 
+FORMAT = 2
+"""Raised when a run would give other numbers, or other fields, from the same settings."""
 NUM_TEST = 20_000
 NUM_VALIDATION = 5_000
 CHUNK = 1_000
@@ -35,7 +37,7 @@ STEPS_AT_ONCE = 50
 class Run:
     """All that decides the numbers of one training.
 
-    model: its settings as JSON, with encoders, interactions and head.
+    model: its settings as JSON, with encoders, interactions and head. format: as of `FORMAT`.
     """
 
     task: str
@@ -49,6 +51,7 @@ class Run:
     tokens: int
     world: int
     model: str
+    format: int = FORMAT
 
     def build_task(self) -> RegimeTask:
         """Build the task as this variant sees it."""

@@ -27,7 +27,7 @@ from mmts.experiment import train
 from mmts.files import write_whole
 from mmts.forecasting import Forecaster
 
-FORMAT = 1
+FORMAT = 2
 """Raised when a run would give other numbers, or other fields, from the same settings."""
 
 Record = dict[str, Any]

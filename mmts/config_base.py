@@ -44,6 +44,15 @@ class Config(BaseModel):
     )
 
 
+def default_kind(kind: str) -> BeforeValidator:
+    """Let a group of settings leave its kind out, as the whole group may be left out."""
+
+    def name_kind(value: Any) -> Any:
+        return {"kind": kind, **value} if isinstance(value, dict) else value
+
+    return BeforeValidator(name_kind)
+
+
 @dataclass(frozen=True)
 class Months:
     """A number of calendar months, written as `1mo`, `3mo` or `1y`: no fixed length of time."""

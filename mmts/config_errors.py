@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -19,7 +21,16 @@ def describe_faults(error: ValidationError, model: type[BaseModel], settings: An
 
     settings: what was validated, as read from YAML.
     """
-    return [_describe(fault, model, settings) for fault in error.errors(include_url=False)]
+    faults = error.errors(include_url=False)
+    return [_describe(fault, model, settings) for fault in faults if not _follows(fault, faults)]
+
+
+def _follows(fault: ErrorDetails, faults: Sequence[ErrorDetails]) -> bool:
+    """Return whether a list is called too short only because what stands in it was refused."""
+    place = fault["loc"]
+    return fault["type"] == "too_short" and any(
+        len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in faults
+    )
 
 
 def _describe(fault: ErrorDetails, model: type[BaseModel], settings: Any) -> str:
@@ -43,11 +54,19 @@ def _describe(fault: ErrorDetails, model: type[BaseModel], settings: Any) -> str
             return f"{path}: 'kind' is missing; add it."
         case "value_error":
             return f"{path}: {context['error']}."
-        case "model_type" | "dict_type":
-            return f"{path}: {fault['input']!r} is no group of settings."
+        case "model_type" | "dict_type" | "model_attributes_type":
+            return f"{path}: {fault['input']!r} is no group of settings; write {{KEY: VALUE, ...}}."
+        case "tuple_type" | "list_type":
+            return f"{path}: {fault['input']!r} is no list; write [..., ...]."
+        case "too_short":
+            return f"{path}: {fault['input']!r} will not do: list at least {context['min_length']}."
+        case "literal_error":
+            known = re.findall(r"'([^']*)'", context["expected"])
+            hint = nearest(str(fault["input"]), known)
+            return f"{path}: {fault['input']!r} will not do: choose {context['expected']}{hint}"
         case "kind":
             return f"{path}: {fault['msg']}"
-        case "duration" | "period" | "length" | "cut" | "time_zone":
+        case "node" | "duration" | "period" | "length" | "cut" | "time_zone":
             return f"{path}: {fault['msg']}."
         case _:
             message = fault["msg"][0].lower() + fault["msg"][1:]

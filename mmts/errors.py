@@ -48,7 +48,8 @@ class TrackingError(MmtsError):
 
 def raise_all(kind: type[MmtsError], problems: Iterable[str]) -> None:
     """Raise one error that lists every problem; return when there is none."""
-    found = list(problems)
+    # Two streams of one file have the same to say.
+    found = list(dict.fromkeys(problems))
     if found:
         raise kind("\n".join(found))
 

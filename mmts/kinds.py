@@ -18,7 +18,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from mmts.config_base import Config
-from mmts.errors import KindError
+from mmts.errors import KindError, nearest
 
 KIND_NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
 
@@ -209,7 +209,7 @@ class Kinds(Generic[SettingsT, ModuleT]):
             listing = ", ".join(repr(name) for name in dict.fromkeys(known))
             raise KindError(
                 f"kind {kind!r} is not known; choose one of {listing}, "
-                "or install or register your own first."
+                f"or install or register your own first{nearest(kind, known)}"
             )
         return own
 

@@ -20,6 +20,7 @@ from mmts.data.findings.facts import (
 from mmts.data.findings.finding import Finding, say_count
 from mmts.data.findings.unusual import find_unusual
 from mmts.data.times import say_span
+from mmts.interactions.base import InteractionSettings
 from mmts.model import MultimodalForecaster
 
 UNUSUAL_SHARE = 0.1
@@ -200,16 +201,33 @@ def _remarks(stream: StreamFacts) -> Iterator[str]:
 def _describe_graph(config: ExperimentConfig, model: MultimodalForecaster) -> Iterator[str]:
     for name, encoder in config.model.encoders.items():
         yield f"{name}: {encoder.kind}, {say_count(encoder.num_layers, 'layer')} of {encoder.dim}"
+    settings_seen: dict[InteractionSettings, str] = {}
     active = {name for names in model.schedule.edges.values() for name in names}
     for name, edge in config.model.edges(config.data.target_stream).items():
-        idle = "" if name in active else " (no path to the head: not built)"
-        yield f"{edge.kind}: {' + '.join(edge.sources)} -> {edge.to}{idle}"
+        remarks = [] if name.startswith(f"{edge.kind}_") else [f"name {name}"]
+        remarks += _settings_of(edge)
+        twin = settings_seen.setdefault(edge.model_copy(update={"name": None}), name)
+        if twin != name:
+            remarks.append(f"the same as {twin}")
+        if name not in active:
+            remarks.append("no path to the head: not built")
+        ending = f" ({'; '.join(remarks)})" if remarks else ""
+        yield f"{edge.kind}: {' + '.join(edge.sources)} -> {edge.to}{ending}"
     streams = model.schedule.idle_streams()
     if streams:
         yield f"no path to the head, so not used: stream {', '.join(streams)}"
     unused = [str(node) for node in model.schedule.idle if node.stream not in streams]
     if unused:
         yield f"no path to the head, so not built: {', '.join(unused)}"
+
+
+def _settings_of(edge: InteractionSettings) -> Iterator[str]:
+    """Name what is not as by default on an edge, besides its kind, its nodes and its name."""
+    hidden = {"kind", "sources", "to", "name"}
+    for key, value in edge.model_dump(mode="json", exclude=hidden).items():
+        field = type(edge).model_fields[key]
+        if value is not None and getattr(edge, key) != field.default:
+            yield f"{key} {str(value).lower() if isinstance(value, bool) else value}"
 
 
 def _stream_json(stream: StreamFacts) -> dict[str, Any]:

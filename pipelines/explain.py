@@ -141,8 +141,9 @@ def _show(explanation: Explanation) -> None:
             edges.add_row("all of them", "", "", *_cost_cells(explanation.all_edges))
         print()
         console.print(edges)
-        print()
-        console.print(reads)
+        if reads.row_count:
+            print()
+            console.print(reads)
     if explanation.streams:
         streams = _new_table("stream", *_COST_HEADINGS)
         for stream in explanation.streams:

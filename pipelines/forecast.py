@@ -29,6 +29,7 @@ def forecast(
     plot: Annotated[Path | None, typer.Option(help="PNG file to draw the forecast in.")] = None,
 ) -> None:
     """Forecast every item from what was known at the origin."""
+    from mmts.data.findings.finding import say_count
     from mmts.files import require_apart, require_folder, write_whole
     from mmts.forecasting import Forecaster, choose_sources
 
@@ -40,8 +41,8 @@ def forecast(
     require_apart([checkpoint, *map(str, sources.values())], [output, *([plot] if plot else [])])
     table = forecaster.predict(sources, origin)
     write_whole(output, table.to_csv(index=False))
-    items = table["item_id"].nunique()
-    print(f"{output}: {items} items, {table['origin'].min()} to {table['timestamp'].max()}")
+    items = say_count(table["item_id"].nunique(), "item")
+    print(f"{output}: {items}, {table['origin'].min()} to {table['timestamp'].max()}")
     if plot is not None:
         from mmts.plots import forecast_picture
 

@@ -43,10 +43,25 @@ def start_log() -> None:
     """Show what mmts logs on the standard error stream."""
     handler = logging.StreamHandler()
     handler.setFormatter(_PlainFormatter())
+    handler.addFilter(_say_of_data_once)
+    _said.clear()
     log = logging.getLogger("mmts")
     log.handlers = [handler]
     log.setLevel(logging.INFO)
     log.propagate = False
+
+
+_said: set[str] = set()
+
+
+def _say_of_data_once(record: logging.LogRecord) -> bool:
+    """Leave out what was said of the data before: one file may be opened for several streams."""
+    if not record.name.startswith("mmts.data."):
+        return True
+    message = record.getMessage()
+    is_new = message not in _said
+    _said.add(message)
+    return is_new
 
 
 class _PlainFormatter(logging.Formatter):

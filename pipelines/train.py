@@ -38,6 +38,7 @@ def train(
     )
     print(f"checkpoint: {result.checkpoint}")
     print(f"next:       mmts evaluate {result.checkpoint}")
+    print(f"            mmts explain {result.checkpoint}")
     print(f"            mmts forecast {result.checkpoint} --output forecast.csv")
 
 

@@ -79,6 +79,59 @@ def test_every_fault_is_told_at_once_with_path_and_nearest_key(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
+    ("edge", "words"),
+    [
+        ({"from": "weather"}, "from.0: 'weather' is no node; write a stream and its layer, such"),
+        ({"from": ["load.1", "head"]}, "from.1: 'head' is no node; write a stream and its layer"),
+        ({"to": ["load.1", "load.2"]}, "to: ['load.1', 'load.2'] is no node; write a stream"),
+        ({"from": []}, "from: [] will not do: list at least 1."),
+        ({"kind": "atention"}, "or install or register your own first; did you mean "
+         "'attention'?"),
+        ({"preset": "lader"}, "preset: 'lader' will not do: choose 'none', 'last', 'ladder', "
+         "'lowlevel', 'dense' or 'bottleneck'; did you mean 'ladder'?"),
+        ("ladder", "model.interactions.0: 'ladder' is no group of settings; write {KEY: VALUE"),
+    ],
+)  # fmt: skip
+def test_a_faulty_edge_is_refused_in_words(
+    tmp_path: Path, edge: dict[str, Any] | str, words: str
+) -> None:
+    settings = make_settings()
+    given = {"kind": "weighted", "from": "weather.1", "to": "load.1"}
+    settings["model"]["interactions"] = [given | edge if isinstance(edge, dict) else edge]
+    told = refuse(tmp_path, settings)
+    assert words in told
+    for jargon in ("pattern", "tuple", "after validation", "dictionary"):
+        assert jargon not in told
+
+
+def test_a_preset_that_would_connect_nothing_is_refused(tmp_path: Path) -> None:
+    settings = make_settings()
+    settings["model"]["encoders"]["load"]["num_layers"] = 9
+    settings["model"]["interactions"] = [{"preset": "bottleneck"}]
+    told = refuse(tmp_path, settings)
+    assert "preset 'bottleneck' gives no edge: of 9 layers of load it reaches those after 3" in told
+    settings["model"]["encoders"]["weather"] = {"kind": "conv", "dim": 8, "num_layers": 3}
+    config = load_config(write_config(tmp_path, settings))
+    assert [edge.to for edge in config.model.interactions] == ["load.4"]
+
+
+def test_what_should_be_a_list_is_told_so(tmp_path: Path) -> None:
+    settings = make_settings()
+    settings["model"]["interactions"] = "none"
+    assert "model.interactions: 'none' is no list; write [..., ...]." in refuse(tmp_path, settings)
+
+
+def test_what_has_a_default_kind_may_leave_it_out(tmp_path: Path) -> None:
+    settings = make_settings()
+    settings["data"]["streams"]["news"]["text_features"] = {"dim": 5}
+    settings["model"]["head"] = {"dim": 6}
+    config = load_config(write_config(tmp_path, settings))
+    assert config.data.streams["news"].text_features.kind == "tfidf"
+    assert config.data.streams["news"].text_features.dim == 5
+    assert (config.model.head.kind, config.model.head.dim) == ("quantile", 6)
+
+
+@pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"static": ["area"]}, "nothing but static columns"),

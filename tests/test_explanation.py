@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,14 +25,15 @@ from mmts.evaluation import (
     score_subsets,
 )
 from mmts.explanation import Cost, Explanation, Metric, check_request, explain, switched_off
-from mmts.explanation.lags import MAX_BINS, LagMeter
-from mmts.explanation.reading import ReadingMeter
+from mmts.explanation.lags import MAX_BINS, LagMeter, LagProfile
+from mmts.explanation.reading import ReadingMeter, SourceReading, TokenShares
 from mmts.forecasting import Forecaster
 from mmts.interactions.residual import ResidualInteraction
 from mmts.losses import masked_mean
 from mmts.model import MultimodalForecaster
 from mmts.plots import plot_edges, plot_lags, plot_streams, plot_token_shares
 from mmts.tokens import TokenGrid
+from pipelines.explain import _show as show
 from tests.conftest import Command
 from tests.factories import START, make_settings, write_config, write_frames, write_world
 from tests.test_evaluation import make_forecaster
@@ -238,6 +240,17 @@ class TestShares:
             assert edge.strength.overall == 0
             assert edge.cost.verdict == "none"
 
+    def test_that_no_kind_tells_have_no_empty_table(
+        self, explanation: Explanation, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        show(explanation)
+        assert "median lag" in capsys.readouterr().out
+        silent = tuple(replace(edge, readings=()) for edge in explanation.edges)
+        show(replace(explanation, edges=silent))
+        printed = capsys.readouterr().out
+        assert "edge switched off" in printed
+        assert "median lag" not in printed
+
     def test_need_not_be_told_by_a_kind(
         self, forecaster: Forecaster, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -287,6 +300,34 @@ class TestLags:
         assert found.width == 3 * HOUR
         assert held == pytest.approx({-3 * HOUR: 0.25, 0: 0.375, 24 * HOUR: 0.25})
         assert found.median == 1800 * 1_000_000
+
+    def test_reach_further_than_the_first_batch_without_more_bins(self) -> None:
+        everywhere, decade = torch.ones(1, 1, 2, dtype=torch.bool), 10 * 364 * 86_400
+        near, far = make_grid(0.0, 0.0), make_grid(-1.0 * decade, 0.0)
+        profiles = []
+        for order in ((near, far), (far, near)):
+            meter = LagMeter()
+            for source in order:
+                # Bins for every millisecond of ten years would not fit into memory.
+                meter.add(make_grid(0.0), source, torch.tensor([[[0.5, 0.25]]]), everywhere)
+            profiles.append(meter.finish(num_tokens=2))
+        assert profiles[0] == profiles[1]
+        assert profiles[0].shares[0] == pytest.approx(0.5)
+        assert profiles[0].shares[-1] == pytest.approx(0.25)
+
+    def test_are_those_of_a_token_that_reads_itself_before_its_rows_are_known(
+        self, tmp_path: Path
+    ) -> None:
+        settings = make_settings()
+        settings["data"]["streams"]["load"]["delay"] = "1h"
+        settings["model"]["interactions"] = [{"kind": "residual", "from": "load.0", "to": "load.3"}]
+        forecaster, dataset = make_forecaster(write_world(tmp_path, settings))
+        (edge,) = explain(forecaster, dataset, split="validation").edges
+        (reading,) = edge.readings
+        assert reading.share == pytest.approx(1)
+        assert reading.lags is not None
+        for parts in (reading.lags.shares, reading.lags.even):
+            assert sum(parts) == pytest.approx(1)
 
     def test_leave_out_what_is_not_seen(self) -> None:
         meter = LagMeter()
@@ -424,6 +465,43 @@ class TestReport:
         assert by_token is not None
         assert_readable(by_token)
         assert plot_token_shares(explanation) is None
+
+    @pytest.mark.parametrize("num_hours", [7, 96, 24 * 30])
+    def test_labels_round_times_that_do_not_overlap(
+        self, informed: Explanation, num_hours: int
+    ) -> None:
+        edge = next(edge for edge in informed.edges if edge.kind == "attention")
+        middles = tuple(3600.0 * (hour - num_hours + 24.5) for hour in range(num_hours))
+        tokens = TokenShares((-43_200.0, 0.0), middles, ((0.1,) * num_hours,) * 2)
+        lags = LagProfile(HOUR, -24 * HOUR, (0.1,) * num_hours, (0.1,) * num_hours, 0)
+        reading = SourceReading(edge.readings[0].source, 0.1, lags, tokens)
+        # Three beside each other, as panels are narrowest then.
+        found = replace(informed, edges=(replace(edge, readings=(reading,) * 3),))
+        for draw in (plot_lags, plot_token_shares):
+            figure = draw(found)
+            assert figure is not None
+            assert_readable(figure)
+            figure.canvas.draw()
+            for axes in figure.axes[:3]:
+                labels = [label for label in axes.get_xticklabels() if label.get_text()]
+                boxes = [label.get_window_extent() for label in labels]
+                assert len(boxes) >= 2
+                assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+                assert not any("30min" in label.get_text() for label in labels)
+                name = axes.xaxis.label.get_window_extent()
+                assert name.x0 > axes.bbox.x0 - 40
+                assert name.x1 < axes.bbox.x1 + 40
+
+    def test_draws_a_cost_of_exactly_zero_as_a_zero(self, informed: Explanation) -> None:
+        none = Cost(1.0, 0.0, 0.0)
+        noise = [edge for edge in informed.edges if edge.sources == ("noise.1",)]
+        streams = [replace(informed.streams[0], shuffled=none, without=none)]
+        found = replace(
+            informed, edges=(replace(noise[0], cost=none),), streams=tuple(streams), all_edges=None
+        )
+        for draw, num_zeros in ((plot_edges, 1), (plot_streams, 2)):
+            texts = [text.get_text() for axes in draw(found).axes for text in axes.texts]
+            assert texts == ["0"] * num_zeros
 
 
 def test_what_does_not_exist_is_refused(dataset: Dataset) -> None:

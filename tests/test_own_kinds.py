@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -63,6 +65,24 @@ def load_example() -> type[Interaction]:
     spec.loader.exec_module(module)
     found: type[Interaction] = module.HighwayInteraction
     return found
+
+
+def test_the_lines_in_the_docs_train_the_example(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "interactions.md").read_text()
+    lines = textwrap.dedent(text.split("```python\n")[1].split("```")[0])
+    settings = highway_settings()
+    settings["training"]["steps_per_epoch"] = 2
+    write_world(tmp_path, settings).rename(tmp_path / "load.yaml")
+    done = subprocess.run(
+        [sys.executable, "-c", lines],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(EXAMPLE.parent)])},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs/highway/best.mmts").exists()
 
 
 def install(
@@ -269,7 +289,8 @@ def test_an_unknown_kind_is_told_with_all_that_are_known(tmp_path: Path) -> None
     settings["model"]["interactions"][1]["kind"] = "residul"
     told = refuse(tmp_path, settings)
     assert "model.interactions.0: kind 'hihgway' is not known; choose one of 'residual'" in told
-    assert "'bottleneck', 'highway', or install or register your own first." in told
+    assert "'bottleneck', 'highway', or install or register your own first" in told
+    assert "own first; did you mean 'highway'?" in told
     assert "model.interactions.1.kind: kind 'residul' is not known" in told
 
 

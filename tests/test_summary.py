@@ -14,7 +14,7 @@ from mmts.data.dataset import load_dataset
 from mmts.data.times import say_span
 from mmts.summary import Summary, summarise
 from tests.conftest import Command
-from tests.factories import make_frames, make_settings, write_config, write_frames
+from tests.factories import make_frames, make_settings, write_config, write_frames, write_world
 
 MICRO = 1_000_000
 
@@ -118,3 +118,19 @@ def test_a_picture_never_takes_the_place_of_an_input(mmts: Command, tmp_path: Pa
     assert done.returncode == 2
     assert "is read or written by this command already" in done.stderr
     assert (tmp_path / "load.csv").read_bytes() == before
+
+
+def test_edges_are_told_with_what_was_set_on_them_and_twins_are_named(tmp_path: Path) -> None:
+    settings = make_settings()
+    edge = {"kind": "attention", "from": "weather.1", "to": "load.1"}
+    settings["model"]["interactions"] = [
+        edge,
+        edge | {"max_lag": "6h", "causal": False},
+        edge | {"name": "mine"},
+    ]
+    graph = summary_of(write_world(tmp_path, settings)).graph
+    assert [line for line in graph if line.startswith("attention:")] == [
+        "attention: weather.1 -> load.1",
+        "attention: weather.1 -> load.1 (causal false; max_lag 6h)",
+        "attention: weather.1 -> load.1 (name mine; the same as attention_weather.1_to_load.1)",
+    ]

@@ -61,7 +61,8 @@ class EdgeMeter:
             self.readings[name] = []
             return
         for meter, source, share in zip(self.readings[name], sources, shares, strict=True):
-            visible = visible_tokens(target.grid, source.grid, interaction.reach)
+            # Between layers of one stream a token reads itself, even where its rows are known late.
+            visible = visible_tokens(target.grid, source.grid, interaction.reach) | (share > 0)
             meter.add(target.grid, source.grid, share, visible)
 
     def strength(self, name: str) -> Strength:

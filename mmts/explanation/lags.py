@@ -66,8 +66,8 @@ class LagMeter:
         even = (shares.sum(dim=-1, keepdim=True) / seen).expand_as(shares)[visible]
         # Of tokens that are not there the times mean nothing.
         lags = (target.end[:, :, None] - source.middle[:, None, :])[visible]
-        if self.width is None:
-            self.width = _choose_width(float(lags.abs().max()) * _SECOND)
+        self._fit(_choose_width(float(lags.abs().max()) * _SECOND))
+        assert self.width is not None
         # In float64: in float32 a month of microseconds has lost its minutes.
         bins = (lags.double() * _SECOND / self.width).floor().long()
         read = shares[visible].double()
@@ -98,6 +98,21 @@ class LagMeter:
             for place, total in sums.items():
                 means[place * fine // width - first] += total / max(num_tokens, 1)
         return LagProfile(width, first * width, tuple(shares), tuple(even), self._median())
+
+    def _fit(self, width: int) -> None:
+        """Pour the bins into wider ones where a batch reaches further back than those before.
+
+        With the width of the first batch alone, in which all may be near, months would take
+        thousands of millions of bins.
+        """
+        if self.width is not None and width > self.width:
+            factor = width // self.width
+            for name in ("sums", "even_sums", "lag_sums"):
+                wider: dict[int, float] = defaultdict(float)
+                for place, total in getattr(self, name).items():
+                    wider[place // factor] += total
+                setattr(self, name, wider)
+        self.width = max(width, self.width or width)
 
     def _median(self) -> int | None:
         half, passed = sum(self.sums.values()) / 2, 0.0

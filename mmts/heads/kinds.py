@@ -6,11 +6,14 @@ from typing import Annotated, assert_never
 
 from pydantic import Field
 
+from mmts.config_base import default_kind
 from mmts.heads.base import Head
 from mmts.heads.point import PointHead, PointHeadConfig
 from mmts.heads.quantile import QuantileHead, QuantileHeadConfig
 
-HeadConfig = Annotated[QuantileHeadConfig | PointHeadConfig, Field(discriminator="kind")]
+HeadConfig = Annotated[
+    QuantileHeadConfig | PointHeadConfig, Field(discriminator="kind"), default_kind("quantile")
+]
 
 
 def build_head(config: HeadConfig, num_targets: int) -> Head:

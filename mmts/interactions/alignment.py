@@ -2,7 +2,8 @@
 
 Equal indices mean nothing when rates differ, and interpolation looks ahead. A target token takes
 the mean of the source tokens that came to count since the target token before it, else the last
-one that had come to count, with its age.
+one that had come to count, with its age. Tokens of one moment share what there is: those of the
+target read the same, and those of the source are read together.
 """
 
 from __future__ import annotations
@@ -115,11 +116,22 @@ def _weigh(visible: Tensor, moments: _Moments, reached: Tensor) -> Tensor:
     visible: (batch, token, source token). reached: (batch, token, 1), the end of each target token.
     """
     since, begins = (moment[:, None, :] for moment in moments)
-    before = torch.cat([torch.full_like(reached[:, :1], -torch.inf), reached[:, :-1]], dim=1)
+    before = _earlier(reached)
     counts = visible & torch.where(begins, since < reached, since <= reached)
     recent = counts & torch.where(begins, since >= before, since > before)
     num_recent = recent.sum(dim=-1, keepdim=True)
     mean = recent.float() / num_recent.clamp(min=1)
-    last = since.masked_fill(~counts, -torch.inf).argmax(dim=-1, keepdim=True)
-    fallback = torch.zeros_like(mean).scatter(-1, last, 1.0) * counts
+    latest = since.masked_fill(~counts, -torch.inf).amax(dim=-1, keepdim=True)
+    last = counts & (since == latest)
+    fallback = last.float() / last.sum(dim=-1, keepdim=True).clamp(min=1)
     return torch.where(num_recent > 0, mean, fallback)
+
+
+def _earlier(reached: Tensor) -> Tensor:
+    """Return the last end before that of each token, (batch, token, 1); -inf where there is none.
+
+    Of tokens that end together, as those of whole columns do, none stands before the others.
+    """
+    nothing = torch.full_like(reached[:, :1], -torch.inf)
+    previous = torch.cat([nothing, reached.cummax(dim=1).values[:, :-1]], dim=1)
+    return previous.masked_fill(previous >= reached, -torch.inf).cummax(dim=1).values

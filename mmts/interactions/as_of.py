@@ -57,6 +57,10 @@ class AsOf(nn.Module):
         aligned = self._align(target, source)
         return aligned.weights * self._fade(aligned)[..., None]
 
+    def sees(self, target: TokenGrid, source: Tokens) -> Tensor:
+        """Return whether there is anything to read, however old, (batch, token) bool."""
+        return self._align(target, source).present
+
     def _align(self, target: TokenGrid, source: Tokens) -> Aligned:
         if not self.same_stream:
             return align(target, source, self.reach)

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
-from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
+from pydantic_core import PydanticCustomError
 from torch import Tensor, nn
 
 from mmts.config_base import Config, Duration
 from mmts.interactions.alignment import Reach
 from mmts.tokens import Tokens
 
+_NODE = r"^[A-Za-z][A-Za-z0-9_]*\.(0|[1-9][0-9]*|out)$"
+
+
+def _check_node(value: Any) -> str:
+    if not isinstance(value, str) or re.fullmatch(_NODE, value) is None:
+        raise PydanticCustomError(
+            "node",
+            "{value} is no node; write a stream and its layer, such as weather.0, weather.2 or "
+            "weather.out",
+            {"value": repr(value)},
+        )
+    return value
+
+
 NodeName = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*\.(0|[1-9][0-9]*|out)$")
+    str, BeforeValidator(_check_node), WithJsonSchema({"type": "string", "pattern": _NODE})
 ]
 """A place in the model: stream and layer, such as `weather.2` or `weather.out`."""
 

@@ -56,7 +56,8 @@ class BottleneckInteraction(Interaction):
             zero_start=False,
             fades=config.fades,
             bounded=True,
-            # For when there is nothing to see. As these queries are the same for all tokens, null
+            # For when there is nothing to see, or, for heads that look near, nothing within some
+            # thirty steps. As these queries are the same for all tokens, null
             # would be a mere switch, and one that is thrown before the projection has learned.
             null_score=-30.0,
         )

@@ -13,8 +13,9 @@ class Centring(nn.Module):
     """Subtracts a running mean per channel, so that an edge carries only what changes.
 
     A constant needs no source. An edge that may add one learns it even from pure noise, and then
-    seems strong and costs something to switch off. The mean is that of training, kept in a buffer;
-    no gradient runs through it, and no window depends on the others of its batch.
+    seems strong and costs something to switch off. The mean is that of training, kept in a buffer,
+    and no gradient runs through it. It starts at zero, so that after fifty steps a third of a
+    constant is still there, and after two hundred a fiftieth.
     Source: mean-only batch normalisation, arXiv 1602.07868, here with the running mean throughout.
     """
 
@@ -30,9 +31,10 @@ class Centring(nn.Module):
 
         values: (batch, token, dim). present: (batch, token) bool; others are not counted.
         """
-        if self.training:
-            self._follow(values.detach(), present)
         centred = values - self.mean.to(values.dtype)
+        if self.training:
+            # Afterwards, so that no window depends on the others of its batch.
+            self._follow(values.detach(), present)
         return torch.where(present[..., None], centred, 0.0)
 
     @torch.no_grad()

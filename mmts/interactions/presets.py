@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from mmts.config_base import Config
-from mmts.errors import KindError
+from mmts.errors import ConfigError, KindError
 from mmts.interactions.base import InteractionSettings
 from mmts.interactions.kinds import INTERACTION_KINDS, InteractionConfig
 
@@ -84,11 +84,21 @@ def expand(
     """Replace every preset by its edges.
 
     num_layers: layers of each stream's encoder.
+    Raises ConfigError where a preset that should connect streams connects none.
     """
     edges: list[InteractionSettings] = []
     for entry in entries:
         if isinstance(entry, PresetConfig):
-            for sources, to in _pairs(entry.preset, num_layers, target_stream):
+            pairs = _pairs(entry.preset, num_layers, target_stream)
+            if not pairs and entry.preset != "none" and len(num_layers) > 1:
+                depth = num_layers[target_stream]
+                raise ConfigError(
+                    f"model.interactions: preset {entry.preset!r} gives no edge: of {depth} layers "
+                    f"of {target_stream} it reaches those after {depth // 3}, each from the layer "
+                    "before it of another stream, and none is so deep. Give another stream more "
+                    "layers, or write an edge of your own."
+                )
+            for sources, to in pairs:
                 edges += _edges(entry.kind, sources, to)
         else:
             edges.append(entry)

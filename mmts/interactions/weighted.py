@@ -79,10 +79,13 @@ class WeightedInteraction(Interaction):
     def shares(self, target: Tokens, sources: Sequence[Tokens]) -> tuple[Tensor, ...]:
         """Return each source's weight, spread over the tokens that are read of it."""
         read: list[Tensor] = []
+        present: list[Tensor] = []
         for reader, source in zip(self.readers, sources, strict=True):
             assert isinstance(reader, AsOf)
             read.append(reader.shares(target.grid, source))
-        weights = self._weigh(target, [share.any(dim=-1) for share in read])
+            # Not where a share is left: what has faded to nothing still says how old it is.
+            present.append(reader.sees(target.grid, source))
+        weights = self._weigh(target, present)
         return tuple(share * weights[..., [place]] for place, share in enumerate(read))
 
     def _weigh(self, target: Tokens, present: Sequence[Tensor]) -> Tensor:

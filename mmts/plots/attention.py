@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -22,7 +23,19 @@ MAX_PANELS = 12
 _ALIGNING = ("residual", "film", "weighted")
 """Kinds that read what lies next in time; where they look was not learned."""
 
-_NUM_TICKS = 6
+_NUM_TICKS = 3
+
+_ROOM = 22
+"""Characters that fit below a panel, with two of space to each label."""
+
+_MINUTE, _HOUR, _DAY = 60.0, 3_600.0, 86_400.0
+
+# Seconds between two ticks.
+_STEPS = (
+    *(0.001, 0.01, 0.1, 1.0, 5.0, 15.0, 30.0, _MINUTE, 5 * _MINUTE, 15 * _MINUTE, 30 * _MINUTE),
+    *(_HOUR, 2 * _HOUR, 3 * _HOUR, 6 * _HOUR, 12 * _HOUR, _DAY, 2 * _DAY, 3 * _DAY, 7 * _DAY),
+    *(14 * _DAY, 28 * _DAY, 84 * _DAY, 364 * _DAY, 1_820 * _DAY, 9_100 * _DAY, 36_400 * _DAY),
+)
 
 
 class _Panel(NamedTuple):
@@ -65,7 +78,11 @@ def plot_lags(explanation: Explanation) -> Figure | None:
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         _label_spans(axes, edges)
-        axes.set_xlabel("read that long before the end of a token")
+        axes.set_xlabel(
+            "read that long before the end of a token"
+            if lags.first >= 0
+            else "read that long before (below 0: after)"
+        )
     for axes in axes_of[:: _num_columns(len(chosen))]:
         axes.set_ylabel("mean share")
     axes_of[0].legend(frameon=False, fontsize=8, labelcolor=INK)
@@ -129,23 +146,36 @@ def _new_grid(
 
 
 def _label_spans(axes: Axes, edges: Array) -> None:
-    """Label bin edges in words, not more than there is room for."""
-    step = -(-len(edges) // _NUM_TICKS)
-    # Counted from zero, which is where most is read.
-    nearest = int(np.abs(edges).argmin())
-    shown = edges[nearest % step :: step]
-    axes.set_xticks(shown, [_say(edge / 1e6) for edge in shown])
+    """Label round lags, not more than there is room for."""
+    shown = _round_times(edges[0] / 1e6, edges[-1] / 1e6)
+    axes.set_xticks([lag * 1e6 for lag in shown], [_say(lag) for lag in shown])
     axes.set_xlim(edges[0], edges[-1])
 
 
 def _label_tokens(axes: Axes, axis: str, times: Sequence[float]) -> None:
-    step = -(-len(times) // _NUM_TICKS)
-    # From the newest backwards.
-    places = list(range(len(times) - 1, -1, -step))[::-1]
-    chosen = axes.xaxis if axis == "x" else axes.yaxis
-    chosen.set_major_locator(FixedLocator([place + 0.5 for place in places]))
-    chosen.set_ticklabels([_say(times[place]) for place in places])
-    chosen.set_tick_params(color=MUTED)
+    """Label round times; where tokens share a time, or stand out of order, some of their own."""
+    if len(times) > 1 and (np.diff(times) > 0).all():
+        shown = _round_times(times[0], times[-1])
+        places = np.interp(shown, times, np.arange(len(times)) + 0.5)
+    else:
+        # From the newest backwards.
+        chosen = range(len(times) - 1, -1, -math.ceil(len(times) / _NUM_TICKS))[::-1]
+        shown, places = [times[place] for place in chosen], np.array(chosen) + 0.5
+    axis_of = axes.xaxis if axis == "x" else axes.yaxis
+    axis_of.set_major_locator(FixedLocator(places.tolist()))
+    axis_of.set_ticklabels([_say(time) for time in shown])
+    axis_of.set_tick_params(color=MUTED)
+
+
+def _round_times(low: float, high: float) -> list[float]:
+    """Return round seconds between two others, as many as can be read side by side."""
+    shown = [low]
+    for step in _STEPS:
+        if (high - low) / step < _ROOM:
+            shown = [step * n for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
+            if sum(len(_say(time)) + 2 for time in shown) <= _ROOM:
+                break
+    return shown
 
 
 def _say(seconds: float) -> str:

@@ -82,6 +82,13 @@ def _draw_costs(axes: Axes, costs: Sequence[Cost], places: np.ndarray) -> None:
     axes.barh(places, percents, height=0.62, color=colors)
     axes.errorbar(percents, places, xerr=spreads, fmt="none", ecolor=INK, elinewidth=1.1)
     axes.axvline(0, color=INK, linewidth=0.9)
+    for place, cost in zip(places, costs, strict=True):
+        if cost.verdict == "none":
+            # Else the row would be empty, as if nothing had been found out.
+            axes.annotate(
+                "0", (0, place), (5, 0), textcoords="offset points", va="center", color=INK,
+                fontsize=8.5,
+            )  # fmt: skip
 
 
 def _name_rows(axes: Axes, labels: Sequence[str]) -> None:

@@ -219,6 +219,7 @@ def test_events_beside_the_own_columns_are_those_that_are_known(lags: int) -> No
 def test_the_edge_between_layers_reads_the_own_pair_and_none_after_it() -> None:
     task = RegimeTask(2, code=SwitchCode(2))
     config = configure("switches", list_variants("switches")["film@1"], 0.0)
+    # In training the means of sources move with every call.
     model = build_model(task, config, seed=1).eval()
     torch.nn.init.normal_(model.interaction("film_A.out_to_B.1").projection.weight)
     batch = draw(task)
@@ -279,3 +280,19 @@ def test_the_command_does_no_run_twice(
     printed = capsys.readouterr()
     assert "none" in printed.out
     assert "ms a step" not in printed.err
+
+
+def test_the_command_takes_no_run_of_other_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "runs.json"
+    argv = "cross_layer.py --variants none --seeds 1 --steps 1 --batch 2 --json"
+    monkeypatch.setattr(sys, "argv", [*argv.split(), str(file)])
+    main()
+    (run,) = json.loads(file.read_text())
+    file.write_text(json.dumps([{**run, "format": run["format"] - 1}]))
+    main()
+    assert [found["format"] for found in json.loads(file.read_text())] == [
+        run["format"] - 1,
+        run["format"],
+    ]

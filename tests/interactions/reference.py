@@ -40,7 +40,8 @@ def tokens_read(
     if source.ageless or target.ageless:
         return seen
     now = float(target.end[window, place])
-    before = float(target.end[window, place - 1]) if place else -math.inf
+    ends = [float(end) for end in target.end[window, :place]]
+    before = max((end for end in ends if end < now), default=-math.inf)
     counting, recent = [], []
     for i in seen:
         start, end = float(source.start[window, i]), float(source.end[window, i])
@@ -56,7 +57,8 @@ def tokens_read(
             if since >= before if planned else since > before:
                 recent.append(i)
     if counting and not recent:
-        return [max(counting, key=lambda entry: entry[0])[1]]
+        latest = max(since for since, _ in counting)
+        return [i for since, i in counting if since == latest]
     return recent
 
 

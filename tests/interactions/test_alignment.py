@@ -100,6 +100,36 @@ def test_an_event_that_is_published_at_once_counts_for_the_token_that_ends_with_
     assert align(hours, Tokens(values, event), Reach()).values[0, :, 0].tolist() == [1.0, 2.0, 2.0]
 
 
+def make_columns(length: int, last: float) -> TokenGrid:
+    """Make tokens that all stand over the same span, as those of whole columns do."""
+    end = torch.full((1, length), last)
+    return TokenGrid(torch.full_like(end, -9.0), end, end, torch.ones_like(end, dtype=torch.bool))
+
+
+@given(grid=grids, last=st.sampled_from([-4.0, 0.0]), causal=st.booleans())
+@settings(deadline=None, max_examples=100)
+def test_tokens_of_one_moment_read_the_same_and_are_read_together(
+    grid: TokenGrid, last: float, causal: bool
+) -> None:
+    columns, reach = make_columns(3, last), Reach(causal)
+    for target, source in ((columns, grid), (grid, columns)):
+        values = torch.zeros(1, source.end.shape[1], 1)
+        weights = align(target, Tokens(values, source), reach).weights
+        for j in range(target.end.shape[1]):
+            read = tokens_read(target, source, reach, 0, j)
+            assert torch.nonzero(weights[0, j]).flatten().tolist() == read
+        across = weights if target is columns else weights.transpose(1, 2)
+        assert torch.equal(across, across[:, :1].expand_as(across))
+
+
+def test_reports_of_one_moment_are_read_together_later_too() -> None:
+    hours = make_grid(-3.0, 1.0, 3, 0.0, [True] * 12, known_ahead=False)
+    time = torch.tensor([[-2.0, -2.0]])
+    reports = TokenGrid(time, time, time, torch.tensor([[True, True]]))
+    values = torch.tensor([[[1.0], [2.0]]])
+    assert align(hours, Tokens(values, reports), Reach()).values[0, :, 0].tolist() == [1.5] * 3
+
+
 def test_ages_stay_exact_under_bf16() -> None:
     target = make_grid(-1000.0, 1.0, 1000, 0.0, [True] * 1000, known_ahead=False)
     source = make_grid(-1000.0, 4.0, 250, 0.0, [True] * 250, known_ahead=False)

@@ -276,6 +276,24 @@ def test_residual_within_one_stream_and_width_scales_channels_only() -> None:
     assert {name: p.numel() for name, p in edge.named_parameters()} == {"channel_scale": 8}
 
 
+@pytest.mark.parametrize("weights", ["static", "token"])
+def test_weights_that_are_told_are_those_in_use_where_a_source_has_faded_to_nothing(
+    weights: str,
+) -> None:
+    edge = wake(build("weighted", (SOURCE, STATIC), weights=weights))
+    torch.nn.init.constant_(edge.readers[0].rate, 10.0)
+    target, site = make_tokens(8, 2, 4.0), make_static(4)
+    end = torch.full((3, 1), -40.0)
+    stale = Tokens(torch.randn(3, 1, 6), TokenGrid(end, end, end, end < 0))
+    old, told = edge.shares(target, [stale, site])
+    assert not old.any()
+    logits = edge.logits
+    if edge.gate is not None:
+        logits = logits + edge.gate(reference.normal(target.values[0, 0]))
+    # It has no share left, and yet it is there, and says how old it is.
+    torch.testing.assert_close(told[0, 0, 0], logits.softmax(dim=-1)[1])
+
+
 def test_weights_of_a_weighted_edge_sum_to_one_with_none_among_them() -> None:
     edge = build("weighted", (STATIC, TARGET))
     target = make_tokens(8, 5, 4.0)

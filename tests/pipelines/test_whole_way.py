@@ -20,6 +20,8 @@ def workplace(mmts: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = mmts("train", config, "--run-dir", "runs/one", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "checkpoint: runs/one/best.mmts" in done.stdout
+    for command in ("evaluate", "explain", "forecast"):
+        assert f"mmts {command} runs/one/best.mmts" in done.stdout
     assert "epoch 1/1" in done.stderr
     return folder
 
@@ -63,6 +65,7 @@ def test_forecast_of_other_files_without_one_stream(mmts: Command, workplace: Pa
         cwd=workplace,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert "w.csv: 1 item, " in done.stdout
     assert "stream 'weather' is left out" in done.stderr
     assert set(pd.read_csv(workplace / "w.csv")["item_id"]) == {"west"}
 

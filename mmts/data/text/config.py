@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mmts.config_base import Config
+from mmts.config_base import Config, default_kind
 
 
 class TextSettings(Config):
@@ -59,5 +59,7 @@ class SentenceTransformerConfig(TextSettings):
 
 
 TextConfig = Annotated[
-    TfidfConfig | WordLlamaConfig | SentenceTransformerConfig, Field(discriminator="kind")
+    TfidfConfig | WordLlamaConfig | SentenceTransformerConfig,
+    Field(discriminator="kind"),
+    default_kind("tfidf"),
 ]
