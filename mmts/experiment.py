@@ -74,6 +74,7 @@ def train(config: ExperimentConfig, folder: Path, progress_bar: bool = False) ->
     from mmts.training.callbacks import BEST, HISTORY, CheckpointWriter, EpochLog
     from mmts.training.data_module import WindowDataModule
     from mmts.training.module import ForecastingModule, count_parameters
+    from mmts.training.progress import EpochProgress
     from mmts.training.quiet import quiet_lightning
 
     run = start_run(
@@ -125,9 +126,9 @@ def train(config: ExperimentConfig, folder: Path, progress_bar: bool = False) ->
                         writer,
                     ),
                     pl.callbacks.EarlyStopping("val/loss", patience=settings.patience),
-                    *([pl.callbacks.TQDMProgressBar(refresh_rate=20)] if progress_bar else []),
+                    *([EpochProgress(data.windows_per_epoch)] if progress_bar else []),
                 ],
-                enable_progress_bar=progress_bar,
+                enable_progress_bar=False,
                 enable_model_summary=False,
                 enable_checkpointing=False,
                 logger=False,

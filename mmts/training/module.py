@@ -21,7 +21,8 @@ class ForecastingModule(pl.LightningModule):
     take longer than a step of a small model. Sums stay on the device; Python sees a loss once per
     epoch and every `log_every_n_steps`.
 
-    num_steps: taken so far. round_losses: of the steps of the last round, each a tensor of ().
+    num_steps: taken so far. epoch_steps, epoch_windows: taken and read in this epoch.
+    round_losses: of the steps of the last round, each a tensor of ().
     """
 
     train_sum: Tensor
@@ -39,7 +40,7 @@ class ForecastingModule(pl.LightningModule):
         self.seed = seed
         self.planned_steps = num_steps
         self.num_steps = 0
-        self.epoch_steps = 0
+        self.epoch_steps = self.epoch_windows = 0
         self.round_losses: list[Tensor] = []
         for name in ("train_sum", "validation_sum", "validation_count"):
             self.register_buffer(name, torch.zeros((), dtype=torch.float64), persistent=False)
@@ -47,7 +48,7 @@ class ForecastingModule(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Begin the sum of an epoch."""
         self.train_sum.zero_()
-        self.epoch_steps = 0
+        self.epoch_steps = self.epoch_windows = 0
 
     def training_step(self, batches: Iterable[Batch], batch_idx: int) -> None:
         """Take the steps of one round."""
@@ -59,6 +60,7 @@ class ForecastingModule(pl.LightningModule):
             self.manual_backward(loss)
             self.optimisation.descend(self.num_steps)
             self.num_steps += 1
+            self.epoch_windows += len(batch)
             self.round_losses.append(loss.detach())
         self.epoch_steps += len(self.round_losses)
         self.train_sum += torch.stack(self.round_losses).sum()

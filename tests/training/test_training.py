@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmts.checkpoint import read_info
+from mmts.checkpoint import build_model, load_checkpoint, read_info
 from mmts.config import load_config
 from mmts.data.dataset import load_dataset
 from mmts.errors import ConfigError, OutputError
 from mmts.experiment import train
-from mmts.training.loader import ShuffledBatches
+from mmts.training.loader import Rounds, ShuffledBatches
+from mmts.training.optimisation import Optimisation
 
 
 def test_best_is_the_best_epoch_and_last_the_last(world: Path, tmp_path: Path) -> None:
@@ -62,6 +63,49 @@ def test_a_short_epoch_is_the_beginning_of_the_whole_one(world: Path) -> None:
     assert len(short) == len(list(short)) == 2
     for one, other in zip(short, whole, strict=False):
         assert torch.equal(one.target, other.target)
+
+
+@pytest.mark.parametrize("steps_per_round", [1, 3, 100])
+def test_rounds_hold_the_batches_of_an_epoch_in_order(world: Path, steps_per_round: int) -> None:
+    batches = ShuffledBatches(load_dataset(load_config(world).data).windows("train"), 32, 1, 0)
+    rounds = Rounds(batches, steps_per_round)
+    found = [list(round_) for round_ in rounds]
+    assert len(found) == len(rounds)
+    assert {len(round_) for round_ in found[:-1]} <= {steps_per_round}
+    flat = [batch.target for round_ in found for batch in round_]
+    assert len(flat) == len(batches)
+    for one, other in zip(flat, batches, strict=True):
+        assert torch.equal(one, other.target)
+
+
+def test_training_takes_the_steps_of_a_plain_loop(world: Path, tmp_path: Path) -> None:
+    config = load_config(world, ["training.max_epochs=2", "training.batch_size=48"])
+    train(config, tmp_path / "run")
+    dataset = load_dataset(config.data)
+    model = build_model(config, dataset.schema, dataset.scaling).train()
+    windows, step = dataset.windows("train"), 0
+    num_steps = 2 * len(ShuffledBatches(windows, 48, config.seed, 0))
+    optimisation = Optimisation(model, config.training, num_steps)
+    for epoch in range(2):
+        for batch in ShuffledBatches(windows, 48, config.seed, epoch):
+            torch.manual_seed(config.seed * 1_000_003 + step)
+            optimisation.loss(batch).backward()
+            optimisation.descend(step)
+            step += 1
+    _, trained = load_checkpoint(tmp_path / "run" / "last.mmts")
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, trained.state_dict()[name]), name
+
+
+def test_the_rate_rises_and_falls(world: Path) -> None:
+    config = load_config(world, ["training.learning_rate=0.5", "training.warmup_fraction=0.1"])
+    dataset = load_dataset(config.data)
+    model = build_model(config, dataset.schema, dataset.scaling)
+    rates = [Optimisation(model, config.training, 100).learning_rate(n) for n in range(101)]
+    assert rates[:10] == pytest.approx([0.05 * (n + 1) for n in range(10)])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[55] == pytest.approx(0.25)
+    assert rates[100] == pytest.approx(0.0)
 
 
 def test_training_survives_a_tracking_server_that_is_not_there(
