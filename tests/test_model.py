@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mmts.checkpoint import build_model
 from mmts.config import ExperimentConfig, load_config
@@ -280,6 +281,21 @@ def test_the_compiled_model_equals_eager_and_a_switched_edge_compiles_nothing_an
             for name in model.sources:
                 model.switch_edge(name, 0.0)
             torch.testing.assert_close(compiled(batch), model(batch))
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=str)
+def test_attention_never_falls_back_to_the_slow_kernel(
+    folder: Path, dataset: Dataset, batch: Batch, precision: torch.dtype
+) -> None:
+    model = wake(build(folder, dataset, interactions=EVERY_EDGE)).train()
+    half = torch.autocast("cpu", torch.bfloat16, enabled=precision is torch.bfloat16)
+    # Any other than the fused kernel raises here.
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION), half:
+        model(batch).float().square().sum().backward()
+    mask = torch.zeros(1, 1, 4, 4, requires_grad=True)
+    one = torch.zeros(1, 1, 4, 8)
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION), pytest.raises(RuntimeError, match="kernel"):
+        torch.nn.functional.scaled_dot_product_attention(one, one, one, attn_mask=mask)
 
 
 @pytest.mark.parametrize("name", ["values", "items", "type", "train", "forward"])

@@ -37,6 +37,11 @@ class TrainingConfig(Config):
     precision: Literal["32-true", "bf16-mixed"] = Field(
         "32-true", description="Arithmetic of the training; bf16-mixed is faster on recent GPUs."
     )
+    compile: bool = Field(
+        False,
+        description="Whether the model is compiled: takes a minute at first and pays in long "
+        "trainings on a GPU; small models on a CPU may become slower.",
+    )
     log_every_n_steps: int = Field(
         50, gt=0, description="Steps between two values of the training loss in the log."
     )

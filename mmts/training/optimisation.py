@@ -21,7 +21,9 @@ class Optimisation:
 
     def __init__(self, model: MultimodalForecaster, config: TrainingConfig, num_steps: int) -> None:
         """Prepare for a model where it lies; num_steps: after which the rate is zero."""
-        self.model = model
+        self.head = model.head
+        # Shapes differ for the last batch of an epoch alone, which is worth a graph of its own.
+        self.forward = torch.compile(model, dynamic=False) if config.compile else model
         self.clip = config.gradient_clip
         self.peak = config.learning_rate
         self.num_steps = num_steps
@@ -48,7 +50,7 @@ class Optimisation:
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the mean loss over the observed values of a batch, ()."""
-        losses = self.model.head.loss(self.model(batch), batch.target)
+        losses = self.head.loss(self.forward(batch), batch.target)
         return masked_mean(losses, batch.target_observed)
 
     def descend(self, step: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from mmts.errors import ConfigError, OutputError
 from mmts.experiment import train
 from mmts.training.loader import Rounds, ShuffledBatches
 from mmts.training.optimisation import Optimisation
+from tests.factories import make_settings, write_config
 
 
 def test_best_is_the_best_epoch_and_last_the_last(world: Path, tmp_path: Path) -> None:
@@ -95,6 +97,27 @@ def test_training_takes_the_steps_of_a_plain_loop(world: Path, tmp_path: Path) -
     _, trained = load_checkpoint(tmp_path / "run" / "last.mmts")
     for name, weight in model.state_dict().items():
         assert torch.equal(weight, trained.state_dict()[name]), name
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch compiles by a C++ compiler")
+def test_a_compiled_training_goes_the_same_way(world: Path, tmp_path: Path) -> None:
+    settings = make_settings()
+    streams = settings["data"]["streams"]
+    settings["data"]["streams"] = {name: streams[name] for name in ("load", "weather")}
+    few = {"kind": "linear", "dim": 8, "num_layers": 1, "dropout": 0.0}
+    settings["model"] = {
+        "encoders": {"load": few, "weather": few},
+        "interactions": [{"kind": "film", "from": "weather.1", "to": "load.1"}],
+        "head": {"kind": "point", "dim": 8, "dropout": 0.0},
+        "stream_dropout": 0.0,
+    }
+    small = write_config(world.parent, settings)
+    losses = [
+        train(load_config(small, [f"training.compile={how}"]), tmp_path / how).best_loss
+        for how in ("false", "true")
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
 
 def test_the_rate_rises_and_falls(world: Path) -> None:
