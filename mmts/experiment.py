@@ -14,7 +14,7 @@ from mmts.checkpoint import CheckpointInfo, build_model, current_versions, own_k
 from mmts.config import ExperimentConfig
 from mmts.data.dataset import Dataset, fingerprint, load_dataset, stream_paths
 from mmts.data.splits import SPLITS
-from mmts.errors import ConfigError, OutputError
+from mmts.errors import ConfigError, OutputError, TrainingError
 from mmts.files import make_folder, write_whole
 from mmts.tracking.run import Status, TrackedRun, start_run
 
@@ -154,6 +154,12 @@ def train(config: ExperimentConfig, folder: Path, progress_bar: bool = False) ->
         status = "KILLED"
         logger.info("stopped: %s keeps the checkpoints of the epochs so far", folder)
         raise KeyboardInterrupt from None
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"the device is out of memory ({str(error).partition('. ')[0]}). Lower "
+            "training.batch_size, set training.precision: bf16-mixed, shorten context_length of "
+            "the longest stream, or train on the CPU with training.accelerator: cpu."
+        ) from None
     finally:
         run.finish(status)
     return TrainingResult(

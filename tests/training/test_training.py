@@ -12,7 +12,7 @@ import torch
 from mmts.checkpoint import build_model, load_checkpoint, read_info
 from mmts.config import load_config
 from mmts.data.dataset import load_dataset
-from mmts.errors import ConfigError, OutputError
+from mmts.errors import ConfigError, OutputError, TrainingError
 from mmts.experiment import train
 from mmts.training.loader import Rounds, ShuffledBatches
 from mmts.training.optimisation import Optimisation
@@ -118,6 +118,17 @@ def test_a_compiled_training_goes_the_same_way(world: Path, tmp_path: Path) -> N
         for how in ("false", "true")
     ]
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+def test_too_little_memory_gives_advice(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_out(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has")
+
+    monkeypatch.setattr(Optimisation, "loss", run_out)
+    with pytest.raises(TrainingError, match=r"memory \(CUDA out of memory\). Lower training.batch"):
+        train(load_config(world), tmp_path / "run")
 
 
 def test_the_rate_rises_and_falls(world: Path) -> None:
