@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mmts.data.availability import NEVER
+from mmts.data.config import Role
 from mmts.data.scaling import BLOCK
 from mmts.data.schema import DataSchema
 from mmts.data.streams import Stream
@@ -84,53 +85,79 @@ def list_origins(
     target value in its horizon. known_at: when all values of the horizon must have become known,
     if that matters. Times in microseconds.
     """
-    ranges = [_full_places(target, schema, item, begin, end) for item in range(len(target.begin))]
+    inside = _places_inside(target, schema, begin, end)
+    full = _Places(inside.first.clamp(min=target.schema.context_steps), inside.last)
+    ahead = schema.horizon - 1
+    # The rows in the horizons of an item's origins; those of all items behind one another.
+    lengths = torch.where(full.counts > 0, full.counts + ahead, 0)
+    ends = lengths.cumsum(0)
+    shift = full.first - (ends - lengths)
     # There may be very many: they are written where they stay.
-    most = sum(max(0, last - first) for first, last in ranges)
+    most, num_rows = int(full.counts.sum()), int(lengths.sum())
     items = torch.empty(most, dtype=torch.int32)
     origins = torch.empty(most, dtype=torch.int64)
     count = 0
-    for item, (first, last) in enumerate(ranges):
-        for low in range(first, last, BLOCK):
-            places = _usable_places(target, schema, item, low, min(low + BLOCK, last), known_at)
-            here = slice(count, count + len(places))
-            origins[here] = schema.clock.advance(target.first_time[item], places)
-            items[here] = item
-            count += len(places)
+    for low in range(0, num_rows - ahead, BLOCK):
+        rows = torch.arange(low, min(low + BLOCK + ahead, num_rows))
+        item = torch.searchsorted(ends, rows, right=True)
+        place = rows + shift[item]
+        usable = _usable(target, schema, item, place, known_at)
+        usable &= (place < full.last[item])[: len(usable)]
+        found = torch.nonzero(usable).flatten()
+        here = slice(count, count + len(found))
+        items[here] = item[found]
+        origins[here] = schema.clock.advance(target.first_time[item[found]], place[found])
+        count += len(found)
     return Windows(items[:count], origins[:count])
 
 
-def _full_places(
-    target: Stream, schema: DataSchema, item: int, begin: int, end: int
-) -> tuple[int, int]:
-    """Return the first origin of an item in [begin, end), and the one after the last, as rows.
+class _Places(NamedTuple):
+    """Origins of each item: the first, and the one after the last, counted from its first row."""
 
-    They have a full context and a full horizon; rows count from the item's first.
-    """
-    first_time, length = target.first_time[item], int(target.end[item] - target.begin[item])
+    first: Tensor
+    last: Tensor
+
+    @property
+    def counts(self) -> Tensor:
+        """How many there are, (item,)."""
+        return (self.last - self.first).clamp(min=0)
+
+
+def _places_inside(target: Stream, schema: DataSchema, begin: int, end: int) -> _Places:
+    """Return the origins of each item whose horizon lies in [begin, end) and in its rows."""
     # The first place at or after `begin`, which may lie inside a day or month.
-    first = max(target.schema.context_steps, int(schema.clock.elapsed(first_time, begin - 1)) + 1)
-    last = min(length, int(schema.clock.elapsed(first_time, end))) - schema.horizon
-    return first, last + 1
+    first = schema.clock.elapsed(target.first_time, begin - 1) + 1
+    elapsed = schema.clock.elapsed(target.first_time, end)
+    last = torch.minimum(target.end - target.begin, elapsed) - schema.horizon + 1
+    return _Places(first.clamp(min=0), last)
 
 
-def _usable_places(
-    target: Stream, schema: DataSchema, item: int, low: int, high: int, known_at: int | None
+def _usable(
+    target: Stream, schema: DataSchema, items: Tensor, places: Tensor, known_at: int | None
 ) -> Tensor:
-    """Return which origins in rows [low, high) have a target value ahead, (window,) int64.
+    """Return which rows have a target value in the horizon that begins with them.
 
-    known_at: when all of them must have been known, if that matters.
+    items, places: (row,), rows behind one another, each counted from its item's first.
+    known_at: when all values must have been known, if that matters.
+    Returns (row,) bool, without the last rows that no full horizon follows.
     """
-    horizon, channels = schema.horizon, target.schema.channels("target")
-    begin = int(target.begin[item])
-    observed = target.observed[begin + low : begin + high + horizon - 1, channels]
-    seen = _count_up(observed.any(dim=1))
+    horizon = schema.horizon
+    holds = _holds_any(target, target.begin[items] + places, "target")
+    seen = _count_up(holds)
     usable = seen[horizon:] > seen[:-horizon]
     if known_at is not None:
-        known = _known_from(target, item, low, high + horizon - 1)
-        late = _count_up((known > known_at) & (seen[1:] > seen[:-1]))
+        late = _count_up((_known_from(target, items, places) > known_at) & holds)
         usable &= late[horizon:] == late[:-horizon]
-    return low + torch.nonzero(usable).flatten()
+    return usable
+
+
+def _holds_any(stream: Stream, rows: Tensor, *roles: Role) -> Tensor:
+    """Return whether rows hold a value in any column of these roles; rows may have any shape."""
+    channels = stream.schema.channels(*roles)
+    found = stream.observed[rows, channels[0]]
+    for channel in channels[1:]:
+        found |= stream.observed[rows, channel]
+    return found
 
 
 def _count_up(flags: Tensor) -> Tensor:
@@ -163,31 +190,23 @@ def count_origins(
 
     num_windows: as many as `list_origins` has found there.
     """
-    total = early = 0
-    for item in range(len(target.begin)):
-        length = int(target.end[item] - target.begin[item])
-        rows = torch.arange(max(0, length - schema.horizon + 1))
-        starts = schema.clock.advance(target.first_time[item], rows)
-        ends = schema.clock.advance(target.first_time[item], rows + schema.horizon)
-        inside = (starts >= begin) & (ends <= end)
-        total += int(inside.sum())
-        early += int(inside[: target.schema.context_steps].sum())
-    return OriginCounts(total, early, total - early - num_windows)
+    inside = _places_inside(target, schema, begin, end)
+    early = _Places(inside.first, inside.last.clamp(max=target.schema.context_steps))
+    total, without_context = int(inside.counts.sum()), int(early.counts.sum())
+    return OriginCounts(total, without_context, total - without_context - num_windows)
 
 
-def _known_from(stream: Stream, item: int, low: int, high: int) -> Tensor:
-    """Return when past columns became known in rows of an item on a clock, (row,) int64.
+def _known_from(stream: Stream, items: Tensor, places: Tensor) -> Tensor:
+    """Return when past columns became known in rows of items on a clock, (row,) int64.
 
-    low, high: first of the rows, and the one after the last, counted from the item's first.
+    items, places: (row,), each row counted from its item's first.
     """
     schema = stream.schema
     assert schema.clock is not None
-    ends = torch.arange(low + 1, high + 1)
-    over = schema.clock.advance(stream.first_time[item], ends) + schema.delay
+    over = schema.clock.advance(stream.first_time[items], places + 1) + schema.delay
     if not stream.states_availability:
         return over
-    begin = int(stream.begin[item])
-    stated = stream.available[begin + low : begin + high]
+    stated = stream.available[stream.begin[items] + places]
     # See `row_availability`.
     return torch.maximum(over, stated) if schema.has_future else stated
 
@@ -198,20 +217,36 @@ def latest_origins(target: Stream, schema: DataSchema) -> Windows:
     This is the first place of the grid at which the last row that has a value, in any column
     that is not known ahead, is over and has become available. Rows that never do are none.
     """
-    channels = target.schema.channels("target", "past")
-    items, origins = [], []
-    for item in range(len(target.begin)):
-        holds = target.observed[target.rows(item), channels].any(dim=1)
+    row = _last_rows(target)
+    items = torch.nonzero(row >= target.begin).flatten()
+    last, first = (row - target.begin)[items], target.first_time[items]
+    # What was published early is no reason to forecast a period that is known.
+    over = schema.clock.advance(first, last + 1)
+    available = torch.maximum(over, _known_from(target, items, last))
+    steps = schema.clock.elapsed(first, available - 1) + 1
+    return Windows(items.to(torch.int32), schema.clock.advance(first, steps))
+
+
+def _last_rows(target: Stream) -> Tensor:
+    """Return the last row of each item that tells of its past, (item,) int64.
+
+    That is the row before the item's first where there is none.
+    """
+    found = target.begin - 1
+    left = torch.nonzero(target.begin < target.end).flatten()
+    # Looked for from the end, as it rarely lies far from there; not too many rows at once.
+    reached, width = target.end.clone(), 1
+    while len(left):
+        rows = reached[left, None] - torch.arange(1, width + 1)
+        inside = rows >= target.begin[left, None]
+        rows = rows.clamp(min=0)
+        holds = inside & _holds_any(target, rows, "target", "past")
         if target.states_availability:
-            stated = target.available[target.rows(item)]
-            holds = holds & (stated < NEVER)
-        known = torch.nonzero(holds).flatten()
-        if len(known):
-            items.append(item)
-            last, first = int(known[-1]), target.first_time[item]
-            # What was published early is no reason to forecast a period that is known.
-            over = int(schema.clock.advance(first, last + 1))
-            available = max(over, int(_known_from(target, item, last, last + 1)))
-            steps = int(schema.clock.elapsed(first, available - 1)) + 1
-            origins.append(int(schema.clock.advance(first, steps)))
-    return Windows(torch.tensor(items, dtype=torch.int32), torch.tensor(origins, dtype=torch.int64))
+            holds &= target.available[rows] < NEVER
+        nearest = holds.int().argmax(dim=1)
+        hit = holds.any(dim=1)
+        found[left[hit]] = rows[hit, nearest[hit]]
+        reached[left] -= width
+        left = left[~hit & (reached[left] > target.begin[left])]
+        width = max(1, min(4 * width, BLOCK // max(1, len(left))))
+    return found
