@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .terminal import run
+from .terminal import imports, run
 
 
 def forecast(
@@ -29,9 +29,10 @@ def forecast(
     plot: Annotated[Path | None, typer.Option(help="PNG file to draw the forecast in.")] = None,
 ) -> None:
     """Forecast every item from what was known at the origin."""
-    from mmts.data.findings.finding import say_count
-    from mmts.files import require_apart, require_folder, write_whole
-    from mmts.forecasting import Forecaster, choose_sources
+    with imports():
+        from mmts.data.findings.finding import say_count
+        from mmts.files import require_apart, require_folder, write_whole
+        from mmts.forecasting import Forecaster, choose_sources
 
     for file in (output, plot):
         if file is not None:

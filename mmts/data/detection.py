@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ from mmts.data.availability import starts_of
 from mmts.data.cache.array_files import as_tensor
 from mmts.data.clock import DAY, Clock
 from mmts.data.config import StreamConfig
-from mmts.data.table import Table
+from mmts.data.table import ItemRun, Table
 from mmts.data.times import format_times
 
 MAX_GRID_GROWTH = 10
@@ -73,11 +72,15 @@ def has_dates_alone(table: Table, stream: StreamConfig) -> bool:
 def first_off_grid(table: Table, found: FoundClock) -> int | None:
     """Return the first row that does not stand on its item's grid, or shares a place of it."""
     assert table.times is not None and found.clock is not None
-    for rows, places, exact in _grid_places(table, found):
-        off = ~exact
-        off[1:] |= np.diff(places) == 0
+    for run in table.iterate_runs():
+        starts = starts_of(table.times[run.rows], *found)
+        origins, places = _places(run, starts, found.clock)
+        off = found.clock.advance(as_tensor(origins), as_tensor(places)).numpy() != starts
+        shared = np.diff(places) == 0
+        shared[run.last[:-1]] = False
+        off[1:] |= shared
         if off.any():
-            return int(rows.start) + int(off.argmax())
+            return int(run.rows.start) + int(off.argmax())
     return None
 
 
@@ -86,11 +89,15 @@ def faults_of_proportion(table: Table, found: FoundClock, time_zone: str | None)
 
     One stamp of another century makes a grid of millions of places, and is a mistake.
     """
-    assert table.times is not None
+    assert table.times is not None and found.clock is not None
     most, row = MAX_GRID_GROWTH * len(table) + MIN_GRID, None
-    for rows, places, _ in _grid_places(table, found):
-        if len(places) and int(places[-1]) > most:
-            most, row = int(places[-1]), int(rows.start) + int(np.diff(places).argmax()) + 1
+    for run in table.iterate_runs():
+        _, places = _places(run, starts_of(table.times[run.rows], *found), found.clock)
+        item = int(places[run.last].argmax())
+        if int(places[run.last[item]]) > most:
+            own = places[run.first[item] : run.last[item] + 1]
+            most = int(own[-1])
+            row = run.rows.start + int(run.first[item]) + int(np.diff(own).argmax()) + 1
     if row is None:
         return []
     return [
@@ -101,14 +108,24 @@ def faults_of_proportion(table: Table, found: FoundClock, time_zone: str | None)
 
 def item_with_other_period(table: Table, found: FoundClock) -> tuple[str | None, str] | None:
     """Return the first item whose most frequent step is another one, and that step in words."""
-    assert found.clock is not None
+    assert table.times is not None and found.clock is not None
     units = found.clock.model_copy(update={"every": 1})
-    for item, rows in table.iterate_items():
-        steps = np.diff(_places(table, rows, FoundClock(units, found.stamp, found.shift)))
-        distinct, counts = np.unique(steps, return_counts=True)
-        if len(distinct) and counts.max() > 1 and distinct[counts.argmax()] != found.clock.every:
+    for run in table.iterate_runs():
+        starts = starts_of(table.times[run.rows], units, found.stamp, found.shift)
+        steps = run.steps(_places(run, starts, units)[1])
+        # Where more than half of an item's steps are those of the clock, no other is as frequent.
+        ends = np.cumsum(run.lengths - 1)
+        usual = np.concatenate([[0], np.cumsum(steps == found.clock.every)])
+        num_usual = usual[ends] - usual[ends - run.lengths + 1]
+        for place in np.flatnonzero(2 * num_usual <= run.lengths - 1):
+            own = steps[ends[place] - run.lengths[place] + 1 : ends[place]]
+            distinct, counts = np.unique(own, return_counts=True)
+            if not len(own) or counts.max() == 1:
+                continue
             every = int(distinct[counts.argmax()])
-            return item, str(found.clock.model_copy(update={"every": every}))
+            if every != found.clock.every:
+                item = None if table.items is None else table.items[run.items[place]]
+                return item, str(found.clock.model_copy(update={"every": every}))
     return None
 
 
@@ -143,8 +160,8 @@ def _count_steps(table: Table) -> tuple[Places, Places, int]:
     assert table.times is not None
     found: dict[int, int] = {}
     total = 0
-    for _, rows in table.iterate_items():
-        steps, counts = np.unique(np.diff(table.times[rows]), return_counts=True)
+    for run in table.iterate_runs():
+        steps, counts = np.unique(run.steps(table.times[run.rows]), return_counts=True)
         total += int((steps * counts).sum())
         for step, count in zip(steps.tolist(), counts.tolist(), strict=True):
             found[step] = found.get(step, 0) + count
@@ -168,8 +185,11 @@ def _detect_calendar(table: Table, zone: str | None) -> Clock | None:
         unit = "day"
     else:
         return None
-    units = FoundClock(Clock(every=1, unit=unit, time_zone=zone), "start")
-    steps = [np.diff(_places(table, rows, units)) for _, rows in table.iterate_items()]
+    units = Clock(every=1, unit=unit, time_zone=zone)
+    steps = [
+        run.steps(_places(run, starts_of(table.times[run.rows], units, "start", 0), units)[1])
+        for run in table.iterate_runs()
+    ]
     counted, counts = np.unique(np.concatenate(steps), return_counts=True)
     every = int(counted[counts.argmax()])
     if every == 0 or (counted % every).any():
@@ -187,21 +207,10 @@ def _with_stamps(table: Table, clock: Clock, stamp: Literal["start", "end"]) -> 
     return FoundClock(clock, stamp)
 
 
-def _grid_places(
-    table: Table, found: FoundClock
-) -> Iterator[tuple[slice, Places, npt.NDArray[np.bool_]]]:
-    """Yield rows, their places on the item's grid, and whether they stand exactly there."""
-    assert table.times is not None and found.clock is not None
-    for _, rows in table.iterate_items():
-        starts = as_tensor(starts_of(table.times[rows], *found))
-        places = found.clock.elapsed(starts[0], starts)
-        yield rows, places.numpy(), (found.clock.advance(starts[0], places) == starts).numpy()
-
-
-def _places(table: Table, rows: slice, found: FoundClock) -> Places:
-    assert table.times is not None and found.clock is not None
-    starts = as_tensor(starts_of(table.times[rows], *found))
-    return found.clock.elapsed(starts[0], starts).numpy()
+def _places(run: ItemRun, starts: Places, clock: Clock) -> tuple[Places, Places]:
+    """Return when each row's item begins, and how many periods after that the row does, (row,)."""
+    origins = run.per_row(starts[run.first])
+    return origins, clock.elapsed(as_tensor(origins), as_tensor(starts)).numpy()
 
 
 def _local(table: Table, zone: str | None) -> pd.DatetimeIndex:

@@ -191,23 +191,33 @@ class _Layout:
         self.num_rows = 0
         self.pieces: list[tuple[slice, npt.NDArray[np.int64] | None, int]] = []
         places = {item: place for place, item in enumerate(items)}
-        for item, rows in table.iterate_items():
-            length, inside = rows.stop - rows.start, None
+        for run in table.iterate_runs():
+            lengths, inside = run.lengths, None
             if starts is not None and schema.clock is not None:
-                own = as_tensor(starts[rows])
-                elapsed = schema.clock.elapsed(own[0], own)
-                if int(elapsed[-1]) + 1 != length:
-                    length, inside = int(elapsed[-1]) + 1, elapsed.numpy()
+                own = starts[run.rows]
+                first = as_tensor(run.per_row(own[run.first]))
+                inside = schema.clock.elapsed(first, as_tensor(own)).numpy()
+                lengths = inside[run.last] + 1
+                if np.array_equal(lengths, run.lengths):
+                    inside = None
             elif stated is not None and not schema.has_future:
                 # By when they became known, so that a row that was not takes no place from others.
-                inside = np.empty(length, dtype=np.int64)
-                inside[np.argsort(stated[rows], kind="stable")] = np.arange(length)
-            here: int | slice = slice(None) if item is None else places[item]
-            self.begin[here], self.end[here] = self.num_rows, self.num_rows + length
+                item = run.per_row(np.arange(len(lengths)))
+                inside = np.empty(len(item), dtype=np.int64)
+                inside[np.lexsort((stated[run.rows], item))] = np.arange(len(item))
+                inside -= run.per_row(run.first)
+            end = self.num_rows + np.cumsum(lengths)
+            begin = end - lengths
+            here: slice | list[int] = slice(None)
+            if table.items is not None:
+                here = [places[table.items[item]] for item in run.items]
+            self.begin[here], self.end[here] = begin, end
             if starts is not None:
-                self.first_time[here] = starts[rows.start]
-            self.pieces.append((rows, inside, self.num_rows))
-            self.num_rows += length
+                self.first_time[here] = starts[run.rows][run.first]
+            if inside is not None:
+                inside += run.per_row(begin)
+            self.pieces.append((run.rows, inside, self.num_rows))
+            self.num_rows = int(end[-1])
 
     def blocks(self) -> list[tuple[slice, slice | npt.NDArray[np.int64]]]:
         """Return rows of the table and the places that they go to, a piece at a time."""
@@ -216,12 +226,8 @@ class _Layout:
             for begin in range(rows.start, rows.stop, BLOCK):
                 end = min(begin + BLOCK, rows.stop)
                 since = slice(begin - rows.start, end - rows.start)
-                if inside is None:
-                    found.append(
-                        (slice(begin, end), slice(first + since.start, first + since.stop))
-                    )
-                else:
-                    found.append((slice(begin, end), first + inside[since]))
+                places = slice(first + since.start, first + since.stop)
+                found.append((slice(begin, end), places if inside is None else inside[since]))
         return found
 
     def spread(

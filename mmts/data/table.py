@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+RUN = 1_000_000
+"""Rows of items that are looked at together; an item may have more."""
+
+Number = TypeVar("Number", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -18,6 +25,37 @@ class Words:
 
     codes: npt.NDArray[np.int32]
     words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ItemRun:
+    """Items whose rows stand behind one another, to be looked at together.
+
+    rows: of all of them. items: (item,) int64, their places among the items of the table.
+    first, last: (item,) int64, the first and the last row of each, counted from that of the run.
+    """
+
+    rows: slice
+    items: npt.NDArray[np.int64]
+    first: npt.NDArray[np.int64]
+    last: npt.NDArray[np.int64]
+
+    @cached_property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """How many rows each item has, (item,)."""
+        lengths: npt.NDArray[np.int64] = self.last - self.first + 1
+        return lengths
+
+    def per_row(self, values: npt.NDArray[Number]) -> npt.NDArray[Number]:
+        """Repeat what there is of each item, (item,), for all of its rows, (row,)."""
+        return np.repeat(values, self.lengths)
+
+    def steps(self, values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the differences from row to row within items; values: (row,)."""
+        within = np.ones(len(values) - 1, dtype=bool)
+        within[self.last[:-1]] = False
+        steps: npt.NDArray[np.int64] = np.diff(values)[within]
+        return steps
 
 
 @dataclass(frozen=True)
@@ -53,6 +91,20 @@ class Table:
         for item, begin, end in zip(names, self.begin, self.end, strict=True):
             if begin < end:
                 yield item, slice(int(begin), int(end))
+
+    def iterate_runs(self) -> Iterator[ItemRun]:
+        """Yield all items that have rows, in order, as many together as `RUN` rows allow."""
+        present = np.flatnonzero(self.begin < self.end)
+        begin, end = self.begin[present], self.end[present]
+        # Runs are cut where an item does not begin where the one before it ends.
+        apart = np.flatnonzero(begin[1:] != end[:-1]) + 1
+        for piece in np.split(np.arange(len(present)), apart):
+            while len(piece):
+                since = begin[piece[0]]
+                number = max(1, int(np.searchsorted(end[piece], since + RUN, side="right")))
+                here, piece = piece[:number], piece[number:]
+                rows = slice(int(since), int(end[here[-1]]))
+                yield ItemRun(rows, present[here], begin[here] - since, end[here] - since - 1)
 
     def select(self, items: Collection[str]) -> Table:
         """Return the table of some items only; one without items stays as it is."""
