@@ -53,6 +53,17 @@ def time_in_turn(actions: Mapping[str, Action], turns: int) -> dict[str, list[fl
     return seconds
 
 
+def take_turns(measures: Mapping[str, Callable[[], float]], turns: int) -> dict[str, list[float]]:
+    """Return what each measure told, one value a turn; a first turn is not counted."""
+    found: dict[str, list[float]] = {name: [] for name in measures}
+    for turn in range(turns + 1):
+        for name, measure in measures.items():
+            value = measure()
+            if turn:
+                found[name].append(value)
+    return found
+
+
 def ratios(seconds: list[float], reference: list[float]) -> Spread:
     """Return how many times the reference's time was taken, turn by turn."""
     return Spread.of([s / r for s, r in zip(seconds, reference, strict=True)])

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .terminal import run
+from .terminal import imports, run
 
 
 def check(
@@ -29,11 +29,12 @@ def check(
     ] = False,
 ) -> None:
     """Say what would be trained and what is unusual about the data, or what is wrong."""
-    from mmts.checkpoint import build_model
-    from mmts.config import load_config
-    from mmts.data.dataset import load_dataset, stream_paths
-    from mmts.files import require_apart, require_folder, require_picture_name, write_whole
-    from mmts.summary import summarise
+    with imports():
+        from mmts.checkpoint import build_model
+        from mmts.config import load_config
+        from mmts.data.dataset import load_dataset, stream_paths
+        from mmts.files import require_apart, require_folder, require_picture_name, write_whole
+        from mmts.summary import summarise
 
     experiment = load_config(config, overrides or ())
     pictures = [path for path in (plot, graph) if path is not None]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .terminal import run
+from .terminal import imports, run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -69,17 +69,18 @@ def evaluate(
     ] = False,
 ) -> None:
     """Set a model beside last value, seasonal naive and ridge."""
-    from mmts.errors import OutputError
-    from mmts.evaluation import (
-        choose_ablation,
-        evaluate,
-        list_subsets,
-        load_evaluation_data,
-        score_subsets,
-    )
-    from mmts.files import write_whole
-    from mmts.forecasting import Forecaster
-    from mmts.plots import plot_error_by_step, plot_subsets, plot_test_windows, to_png
+    with imports():
+        from mmts.errors import OutputError
+        from mmts.evaluation import (
+            choose_ablation,
+            evaluate,
+            list_subsets,
+            load_evaluation_data,
+            score_subsets,
+        )
+        from mmts.files import write_whole
+        from mmts.forecasting import Forecaster
+        from mmts.plots import plot_error_by_step, plot_subsets, plot_test_windows, to_png
 
     forecaster = Forecaster.from_checkpoint(checkpoint)
     schema = forecaster.info.data_schema

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .evaluate import EvaluatedSplit
-from .terminal import run
+from .terminal import imports, run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,11 +59,12 @@ def explain(
     ] = 256,
 ) -> None:
     """Show how strongly each edge acts, where it reads, and what it costs to lose it."""
-    from mmts.evaluation import load_evaluation_data
-    from mmts.explanation import check_request, explain
-    from mmts.files import make_folder, write_whole
-    from mmts.forecasting import Forecaster
-    from mmts.plots import to_picture
+    with imports():
+        from mmts.evaluation import load_evaluation_data
+        from mmts.explanation import check_request, explain
+        from mmts.files import make_folder, write_whole
+        from mmts.forecasting import Forecaster
+        from mmts.plots import to_picture
 
     forecaster = Forecaster.from_checkpoint(checkpoint)
     folder = output or checkpoint.parent / "explanation"

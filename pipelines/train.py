@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .terminal import run
+from .terminal import imports, run
 
 
 def train(
@@ -25,8 +25,9 @@ def train(
     ] = None,
 ) -> None:
     """Train the model of a config and write best.mmts and last.mmts."""
-    from mmts.config import load_config
-    from mmts.experiment import new_run_folder, train
+    with imports():
+        from mmts.config import load_config
+        from mmts.experiment import new_run_folder, train
 
     experiment = load_config(config, overrides or ())
     folder = run_dir or new_run_folder(runs, experiment.name)

@@ -116,11 +116,35 @@ def loaded_after(statement: str, *packages: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_a_forecast_loads_neither_lightning_nor_mlflow_nor_scikit_learn() -> None:
-    heavy = ("pytorch_lightning", "mlflow", "sklearn", "matplotlib", "holidays")
-    assert not loaded_after("import mmts.forecasting", *heavy)
+def loaded_by(*arguments: object) -> set[str]:
+    """Return the packages that the real command loads from its beginning to its end."""
+    command = [sys.executable, "-X", "importtime", "-m", "mmts.pipelines.main"]
+    done = subprocess.run(
+        [*command, *map(str, arguments)], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    lines = (line for line in done.stderr.splitlines() if line.startswith("import time:"))
+    return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
+
+
+HEAVY = {
+    "pytorch_lightning", "lightning_fabric", "lightning_utilities", "torchmetrics", "mlflow",
+    "sqlalchemy", "sklearn", "scipy", "matplotlib", "PIL", "plotly", "rich", "holidays",
+    "tensorboard", "sympy",
+}  # fmt: skip
+
+
+def test_a_forecast_loads_neither_lightning_nor_mlflow_nor_scikit_learn(
+    trained: Path, tmp_path: Path
+) -> None:
+    loaded = loaded_by("forecast", trained, "--output", tmp_path / "forecast.csv")
+    assert {"torch", "pandas", "mmts"} <= loaded
+    assert not loaded & HEAVY
 
 
 def test_help_loads_nothing_heavy() -> None:
-    heavy = ("torch", "pandas", "numpy", "pydantic", "pytorch_lightning", "mlflow", "rich")
-    assert not loaded_after("import mmts.pipelines.main", *heavy)
+    heavy = HEAVY | {"torch", "pandas", "numpy", "pyarrow", "yaml"}
+    everything, of_a_command = loaded_by("--help"), loaded_by("forecast", "--help")
+    assert "typer" in everything & of_a_command
+    assert not (everything | of_a_command) & heavy
+    # Typer itself takes it to read the options of a command.
+    assert "pydantic" not in everything

@@ -92,12 +92,14 @@ def faults_of_proportion(table: Table, found: FoundClock, time_zone: str | None)
     assert table.times is not None and found.clock is not None
     most, row = MAX_GRID_GROWTH * len(table) + MIN_GRID, None
     for run in table.iterate_runs():
-        _, places = _places(run, starts_of(table.times[run.rows], *found), found.clock)
-        item = int(places[run.last].argmax())
-        if int(places[run.last[item]]) > most:
-            own = places[run.first[item] : run.last[item] + 1]
-            most = int(own[-1])
-            row = run.rows.start + int(run.first[item]) + int(np.diff(own).argmax()) + 1
+        times = table.times[run.rows]
+        first, last = (as_tensor(starts_of(times[at], *found)) for at in (run.first, run.last))
+        reached = found.clock.elapsed(first, last).numpy()
+        item = int(reached.argmax())
+        if reached[item] > most:
+            begin = int(run.first[item])
+            gaps = np.diff(times[begin : run.last[item] + 1])
+            most, row = int(reached[item]), run.rows.start + begin + int(gaps.argmax()) + 1
     if row is None:
         return []
     return [
@@ -112,7 +114,9 @@ def item_with_other_period(table: Table, found: FoundClock) -> tuple[str | None,
     units = found.clock.model_copy(update={"every": 1})
     for run in table.iterate_runs():
         starts = starts_of(table.times[run.rows], units, found.stamp, found.shift)
-        steps = run.steps(_places(run, starts, units)[1])
+        # A clock of microseconds need not count them.
+        places = _places(run, starts, units)[1] if units.is_calendar else starts
+        steps = run.steps(places)
         # Where more than half of an item's steps are those of the clock, no other is as frequent.
         ends = np.cumsum(run.lengths - 1)
         usual = np.concatenate([[0], np.cumsum(steps == found.clock.every)])

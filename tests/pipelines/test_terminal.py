@@ -1,13 +1,14 @@
-"""What the commands show of the log."""
+"""What all commands share: the log, and how they import."""
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Iterator
 
 import pytest
 
-from pipelines.terminal import start_log
+from pipelines.terminal import imports, start_log
 
 
 @pytest.fixture(autouse=True)
@@ -25,3 +26,14 @@ def test_what_is_said_of_a_file_is_shown_once(capsys: pytest.CaptureFixture[str]
         logging.getLogger("mmts.training").info("stopped")
     shown = capsys.readouterr().err.splitlines()
     assert shown == ["a.csv: blanks are left out", "stopped", "stopped"]
+
+
+def test_garbage_is_looked_for_again_once_imports_are_done_or_have_failed() -> None:
+    with imports():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with pytest.raises(ImportError), imports():
+        raise ImportError
+    assert gc.isenabled()
+    # Nothing that this process made before is to be kept for ever.
+    gc.unfreeze()
