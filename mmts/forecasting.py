@@ -46,7 +46,10 @@ class Forecaster:
         return dict(stream_paths(self.info.config.data))
 
     def predict(
-        self, streams: Mapping[str, Source], origin: str | datetime | None = None
+        self,
+        streams: Mapping[str, Source],
+        origin: str | datetime | None = None,
+        until: str | datetime | None = None,
     ) -> pd.DataFrame:
         """Forecast every item.
 
@@ -54,6 +57,8 @@ class Forecaster:
             out counts as absent.
         origin: the start of forecast step 1, the same for all items; by default the end of what
             is known of each item.
+        until: forecast again from every place of the grid after `origin` up to this one, each time
+            from what was known then.
         Returns the long table: item_id, origin, timestamp, step, target, and `mean` or quantiles,
         in the target's own units. Raises DataError for any fault in the streams or the origin.
         """
@@ -71,7 +76,11 @@ class Forecaster:
                 logger.warning("stream %r is left out: forecasting without it", name)
         loaded, items = load_streams(self.info.config.data, schema, self.info.scaling, streams)
         target = loaded[schema.target_stream]
-        if origin is None:
+        if origin is not None and until is not None:
+            windows = self._origins_between(origin, until, target, items)
+        elif until is not None:
+            raise DataError(f"until {until}: give the origin from which on to forecast as well.")
+        elif origin is None:
             windows = latest_origins(target, schema)
             if len(windows) == 0:
                 raise DataError(f"stream {schema.target_stream!r} holds no value to forecast from.")
@@ -116,7 +125,7 @@ class Forecaster:
     ) -> Windows:
         """Take one origin for all items that it is possible for; the others are told."""
         schema = self.info.data_schema
-        moment = _parse_origin(origin, schema)
+        moment = _parse_moment(origin, schema, "origin")
 
         def words(*moments: int) -> list[str]:
             return list(format_times(np.array(moments), schema.has_time_zone, schema.time_zone))
@@ -149,31 +158,68 @@ class Forecaster:
             logger.warning("no forecast: %s", problem)
         return Windows(torch.tensor(places, dtype=torch.int32), torch.full((len(places),), moment))
 
+    def _origins_between(
+        self,
+        origin: str | datetime,
+        until: str | datetime,
+        target: Stream,
+        items: tuple[str, ...],
+    ) -> Windows:
+        """Take every place between two moments, of the items that are known there."""
+        schema = self.info.data_schema
+        begin = _parse_moment(origin, schema, "origin")
+        end = _parse_moment(until, schema, "until")
+        known = latest_origins(target, schema)
+        present = known.items.long()
+        first = target.first_time[present]
+        # Something must lie before an origin, and nothing that is known after it.
+        low = (schema.clock.elapsed(first, begin - 1) + 1).clamp(min=1)
+        high = schema.clock.elapsed(first, known.origins.clamp(max=end))
+        counts = (high - low + 1).clamp(min=0)
+        if not counts.any():
+            raise DataError(
+                f"no item is known at an origin from {origin} to {until}. Move the two."
+            )
+        for missing in sorted(set(range(len(items))) - set(present[counts > 0].tolist())):
+            logger.warning(
+                "no forecast: item %r is not known from %s to %s", items[missing], origin, until
+            )
+        place = torch.repeat_interleave(low - counts.cumsum(0) + counts, counts)
+        place += torch.arange(len(place))
+        origins = schema.clock.advance(torch.repeat_interleave(first, counts), place)
+        return Windows(torch.repeat_interleave(known.items, counts), origins)
+
     def _warn_of_unknown_future(self, gatherer: WindowGatherer) -> None:
         schema = self.info.data_schema
-        # A window per item: few enough, however many rows the streams have.
-        batch = gatherer.gather(torch.arange(len(gatherer)))
-        horizon = batch.step_edges[:, -1:]
-        for name, stream in schema.streams.items():
-            window = batch.streams[name]
-            empty = ~window.observed.flatten(1).any(dim=1)
-            if empty.any() and len(gatherer.streams[name].values) > 1:
+        num_empty = dict.fromkeys(schema.streams, 0)
+        num_ahead = dict.fromkeys(schema.streams, 0)
+        num_unknown = dict.fromkeys(schema.streams, 0)
+        for batch in gatherer.batches(BATCH_SIZE):
+            horizon = batch.step_edges[:, -1:]
+            for name, stream in schema.streams.items():
+                window = batch.streams[name]
+                num_empty[name] += int((~window.observed.flatten(1).any(dim=1)).sum())
+                if stream.has_future and stream.is_regular:
+                    ahead = (window.start >= 0) & (window.start < horizon)
+                    known = window.observed[..., stream.channels("future")].any(dim=-1)
+                    num_ahead[name] += int(ahead.sum())
+                    num_unknown[name] += int((ahead & ~known).sum())
+        for name in schema.streams:
+            if num_empty[name] and len(gatherer.streams[name].values) > 1:
                 logger.warning(
                     "stream %r holds nothing in the window of %d of %d forecasts: forecasting "
                     "without it there",
                     name,
-                    int(empty.sum()),
-                    len(empty),
+                    num_empty[name],
+                    len(gatherer),
                 )
-            ahead = (window.start >= 0) & (window.start < horizon)
-            known = window.observed[..., stream.channels("future")].any(dim=-1)
-            if stream.has_future and stream.is_regular and (ahead & ~known).any():
+            if num_unknown[name]:
                 logger.warning(
                     "stream %r: %d of %d steps of the horizon are not known: "
                     "forecasting without them",
                     name,
-                    int((ahead & ~known).sum()),
-                    int(ahead.sum()),
+                    num_unknown[name],
+                    num_ahead[name],
                 )
 
     def _to_table(
@@ -234,9 +280,9 @@ def choose_sources(forecaster: Forecaster, changes: Sequence[str]) -> dict[str, 
     return sources
 
 
-def _parse_origin(origin: str | datetime, schema: DataSchema) -> int:
+def _parse_moment(time: str | datetime, schema: DataSchema, name: str) -> int:
     try:
-        moment = datetime.fromisoformat(origin) if isinstance(origin, str) else origin
+        moment = datetime.fromisoformat(time) if isinstance(time, str) else time
     except ValueError:
-        raise DataError(f"origin {origin!r} is no time. Write it as 2013-10-01T14:00.") from None
-    return moment_of(moment, schema.has_time_zone, f"origin {origin}", schema.time_zone)
+        raise DataError(f"{name} {time!r} is no time. Write it as 2013-10-01T14:00.") from None
+    return moment_of(moment, schema.has_time_zone, f"{name} {time}", schema.time_zone)

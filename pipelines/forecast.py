@@ -26,21 +26,31 @@ def forecast(
             help="Time at which the forecast begins; by default the end of what is known."
         ),
     ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            help="Forecast again from every step after --origin up to this time, "
+            "each time from what was known then."
+        ),
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="PNG file to draw the forecast in.")] = None,
 ) -> None:
     """Forecast every item from what was known at the origin."""
     with imports():
         from mmts.data.findings.finding import say_count
+        from mmts.errors import OutputError
         from mmts.files import require_apart, require_folder, write_whole
         from mmts.forecasting import Forecaster, choose_sources
 
+    if plot is not None and until is not None:
+        raise OutputError("--plot draws one forecast of each item. Leave out --until, or --plot.")
     for file in (output, plot):
         if file is not None:
             require_folder(file)
     forecaster = Forecaster.from_checkpoint(checkpoint)
     sources = choose_sources(forecaster, data or ())
     require_apart([checkpoint, *map(str, sources.values())], [output, *([plot] if plot else [])])
-    table = forecaster.predict(sources, origin)
+    table = forecaster.predict(sources, origin, until)
     write_whole(output, table.to_csv(index=False))
     items = say_count(table["item_id"].nunique(), "item")
     print(f"{output}: {items}, {table['origin'].min()} to {table['timestamp'].max()}")

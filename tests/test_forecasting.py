@@ -165,3 +165,35 @@ def test_items_that_another_stream_does_not_know_are_told(
     with caplog.at_level(logging.WARNING, "mmts"):
         forecaster.predict(frames)
     assert "stream 'weather' has no row of item north, south" in caplog.text
+
+
+def test_rolling_forecasts_are_those_from_each_origin_alone(forecaster: Forecaster) -> None:
+    frames = make_frames()
+    load = frames["load"]
+    frames["load"] = load[(load["item"] == "north") | (load["time"] < END - pd.Timedelta("30h"))]
+    # The first does not stand on the grid; south ends on the way, and weather steps in between.
+    begin, until = END - pd.Timedelta("35h30min"), END - pd.Timedelta("28h")
+    rolling = forecaster.predict(frames, begin, until)
+    moments = pd.date_range(END - pd.Timedelta("35h"), until, freq="h")
+    alone = pd.concat([forecaster.predict(frames, str(moment)) for moment in moments])
+    expected = alone.sort_values(["item_id", "origin", "step"], ignore_index=True)
+    pd.testing.assert_frame_equal(rolling, expected, rtol=1e-4)
+    assert rolling.groupby("item_id")["origin"].nunique().to_dict() == {"north": 8, "south": 6}
+
+
+def test_rolling_forecasts_without_any_origin_are_refused(
+    forecaster: Forecaster, caplog: pytest.LogCaptureFixture
+) -> None:
+    frames = make_frames()
+    with pytest.raises(DataError, match=r"no item is known at an origin from .* Move the two\."):
+        forecaster.predict(frames, "2030-01-01", "2030-01-02")
+    with pytest.raises(DataError, match="give the origin"):
+        forecaster.predict(frames, until="2024-01-10")
+    with pytest.raises(DataError, match="until 'soon' is no time"):
+        forecaster.predict(frames, "2024-01-10", "soon")
+    load = frames["load"]
+    frames["load"] = load[(load["item"] == "north") | (load["time"] < "2024-01-05")]
+    with caplog.at_level(logging.WARNING):
+        forecast = forecaster.predict(frames, "2024-01-10", "2024-01-10T03:00")
+    assert set(forecast["item_id"]) == {"north"}
+    assert "item 'south' is not known from 2024-01-10 to" in caplog.text

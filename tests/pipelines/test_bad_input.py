@@ -169,5 +169,12 @@ def test_forecast_never_overwrites_what_it_reads(mmts: Command, trained: Path) -
     assert trained.read_bytes() == before
 
 
+def test_forecast_draws_no_rolling_forecasts(mmts: Command, trained: Path, tmp_path: Path) -> None:
+    rolling = ["--origin", "2024-01-10", "--until", "2024-01-11"]
+    output = ["--output", tmp_path / "forecast.csv", "--plot", tmp_path / "forecast.png"]
+    assert_refused(mmts("forecast", trained, *output, *rolling), "Leave out --until, or --plot")
+    assert not snapshot(tmp_path)
+
+
 def test_a_missing_config_is_told(mmts: Command, tmp_path: Path) -> None:
     assert_refused(mmts("train", tmp_path / "nothing.yaml"), "nothing.yaml: no such file")
