@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -61,6 +63,19 @@ def joined(config: ExperimentConfig, processes: Processes, store: Any) -> Iterat
     )
     try:
         yield
+    except BaseException as error:
+        _forget_frames(error)
+        raise
     finally:
         distributed.destroy_process_group()
+        # What was joined ends its threads only when nobody holds it any more, as a trainer does
+        # that went round in circles. Threads that outlive Python abort the process.
+        gc.collect()
         torch.set_num_threads(num_threads)
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Let go of what the functions held that an error has ended."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__

@@ -113,15 +113,19 @@ class Team:
 
     def _watch(self, if_it_hangs: Callable[[], None]) -> None:
         """Where this process waits on the device for one that is gone, nothing would wake it."""
-        alive = list(self.others)
-        while alive and all(other.process.exitcode in (None, 0) for other in alive):
-            wait([other.process.sentinel for other in alive])
-            alive = [other for other in alive if other.process.exitcode != 0]
-        if alive and not self.ends.wait(_SECONDS_TO_NOTICE):
-            reason = self._first_failure()
-            logger.error("the training ends, as another process has failed: %s", reason)
-            if_it_hangs()
-            os._exit(1)
+        waiting = list(self.others)
+        while waiting:
+            # Not asked how it ended before this process had time to ask that itself: the system
+            # tells but one of two threads.
+            ended = wait([other.process.sentinel for other in waiting])
+            if self.ends.wait(_SECONDS_TO_NOTICE):
+                return
+            if any(other.process.exitcode for other in waiting if other.process.sentinel in ended):
+                reason = self._first_failure()
+                logger.error("the training ends, as another process has failed: %s", reason)
+                if_it_hangs()
+                os._exit(1)
+            waiting = [other for other in waiting if other.process.sentinel not in ended]
 
 
 class _Other:
