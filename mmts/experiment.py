@@ -14,9 +14,13 @@ from mmts.checkpoint import CheckpointInfo, build_model, current_versions, own_k
 from mmts.config import ExperimentConfig
 from mmts.data.dataset import Dataset, fingerprint, load_dataset, stream_paths
 from mmts.data.splits import SPLITS
-from mmts.errors import ConfigError, OutputError, TrainingError
+from mmts.errors import OutputError, TrainingError
 from mmts.files import make_folder, write_whole
+from mmts.model import MultimodalForecaster
 from mmts.tracking.run import Status, TrackedRun, start_run
+from mmts.training.joining import joined_by_torchrun
+from mmts.training.processes import Processes, find_processes, muted
+from mmts.training.team import Team
 
 logger = logging.getLogger(__name__)
 
@@ -50,15 +54,33 @@ def train(config: ExperimentConfig, folder: Path, progress_bar: bool = False) ->
     """Train the model of a resolved config and keep its best and last checkpoint.
 
     folder: where the run's files go; its parent holds the MLflow store by default.
+    Of several processes the first one keeps and logs; under torchrun all return the same result.
     Raises DataError or ConfigError before anything is written, and OutputError when the folder
     holds something already.
     """
+    processes = find_processes(config.training)
+    with joined_by_torchrun(config, processes):
+        if processes.is_first:
+            result = _lead(config, folder, processes, progress_bar)
+        else:
+            result = None
+            with muted():
+                # Heavy, as it imports Lightning.
+                from mmts.training.fitting import follow
+
+                follow(config, processes)
+        return processes.tell(result)
+
+
+def _lead(
+    config: ExperimentConfig, folder: Path, processes: Processes, progress_bar: bool
+) -> TrainingResult:
+    """Train as the only process, or as the first of several."""
     began = time.monotonic()
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: is a file. Name a new folder for this run.")
     if folder.exists() and any(folder.iterdir()):
         raise OutputError(f"{folder}: holds files already. Name a new folder for this run.")
-    _require_device(config.training.accelerator)
     dataset = load_dataset(config.data)
     model = build_model(config, dataset.schema, dataset.scaling)
     for stream in model.schedule.idle_streams():
@@ -67,16 +89,30 @@ def train(config: ExperimentConfig, folder: Path, progress_bar: bool = False) ->
 
     make_folder(folder)
     write_whole(folder / "config.yaml", config.to_yaml())
+    with Team(config, processes) as team:
+        return _keep(config, folder, dataset, model, hashes, team, progress_bar, began)
 
+
+def _keep(
+    config: ExperimentConfig,
+    folder: Path,
+    dataset: Dataset,
+    model: MultimodalForecaster,
+    hashes: dict[str, str],
+    team: Team,
+    progress_bar: bool,
+    began: float,
+) -> TrainingResult:
+    """Train a model, and keep and record what comes of it."""
     # Heavy, and not needed to find out that the data are wrong.
-    import pytorch_lightning as pl
-
     from mmts.training.callbacks import BEST, HISTORY, CheckpointWriter, EpochLog
     from mmts.training.data_module import WindowDataModule
-    from mmts.training.module import ForecastingModule, count_parameters
+    from mmts.training.fitting import fit
+    from mmts.training.module import count_parameters
     from mmts.training.progress import EpochProgress
-    from mmts.training.quiet import quiet_lightning
+    from mmts.training.stopping import StopOnSigterm
 
+    processes = team.processes
     run = start_run(
         config.tracking,
         experiment=config.tracking.experiment or config.name,
@@ -87,7 +123,9 @@ def train(config: ExperimentConfig, folder: Path, progress_bar: bool = False) ->
     )
     status: Status = "FAILED"
     on_interrupt = signal.getsignal(signal.SIGINT)
+    stop = StopOnSigterm(processes)
     try:
+        stop.listen()
         num_parameters = count_parameters(model)
         _log_setup(run, config, dataset, hashes, folder, num_parameters)
 
@@ -105,45 +143,22 @@ def train(config: ExperimentConfig, folder: Path, progress_bar: bool = False) ->
                 validation_loss=loss,
             )
 
-        data = WindowDataModule(dataset, config.training, config.seed)
-        writer = CheckpointWriter(folder, describe)
         settings = config.training
-        with quiet_lightning():
-            trainer = pl.Trainer(
-                max_epochs=settings.max_epochs,
-                accelerator=settings.accelerator,
-                devices=1,
-                precision=settings.precision,
-                # Asked anew each epoch, so that the order is a function of seed and epoch.
-                reload_dataloaders_every_n_epochs=1,
-                callbacks=[
-                    writer,
-                    EpochLog(
-                        folder / HISTORY,
-                        run,
-                        data.windows_per_epoch,
-                        settings.log_every_n_steps,
-                        writer,
-                    ),
-                    pl.callbacks.EarlyStopping("val/loss", patience=settings.patience),
-                    *([EpochProgress(data.windows_per_epoch)] if progress_bar else []),
-                ],
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                enable_checkpointing=False,
-                logger=False,
-                num_sanity_val_steps=0,
-                default_root_dir=folder,
-            )
-        logger.info(
-            "training %d weights on %d windows, validating on %d",
-            num_parameters,
-            len(data.train),
-            len(data.validation),
+        data = WindowDataModule(dataset, settings, config.seed, processes)
+        writer = CheckpointWriter(folder, describe)
+        log = EpochLog(
+            folder / HISTORY, run, data.windows_per_epoch, settings.log_every_n_steps, writer
         )
-        module = ForecastingModule(model, settings, config.seed, data.num_steps)
-        with quiet_lightning():
-            trainer.fit(module, data)
+        bar = [EpochProgress(data.windows_per_epoch)] if progress_bar else []
+        with team.together(if_it_hangs=lambda: run.finish("FAILED")):
+            logger.info(
+                "training %d weights on %d windows, validating on %d%s",
+                num_parameters,
+                len(data.train),
+                len(data.validation),
+                f", in {processes.count} processes" if processes.count > 1 else "",
+            )
+            num_epochs = fit(config, model, data, [writer, log, *bar, stop])
         for file in (BEST, HISTORY):
             run.log_file(folder / file)
         run.log_metrics({"val/best_loss": writer.best_loss}, step=writer.best_epoch)
@@ -162,24 +177,16 @@ def train(config: ExperimentConfig, folder: Path, progress_bar: bool = False) ->
         ) from None
     finally:
         run.finish(status)
+        stop.release()
     return TrainingResult(
         checkpoint=folder / BEST,
         run_id=run.run_id,
         num_parameters=num_parameters,
-        num_epochs=trainer.current_epoch,
+        num_epochs=num_epochs,
         best_epoch=writer.best_epoch,
         best_loss=writer.best_loss,
         seconds=time.monotonic() - began,
     )
-
-
-def _require_device(accelerator: str) -> None:
-    found = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not found.get(accelerator, True):
-        raise ConfigError(
-            f"training.accelerator: there is no {accelerator} on this machine. "
-            "Take auto, which uses one where there is one."
-        )
 
 
 def _describe_run(config: ExperimentConfig, dataset: Dataset) -> str:

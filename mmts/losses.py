@@ -16,10 +16,10 @@ def pinball_loss(forecast: Tensor, target: Tensor, quantile_levels: Tensor) -> T
     return torch.maximum(quantile_levels * error, (quantile_levels - 1) * error)
 
 
-def masked_mean(losses: Tensor, observed: Tensor) -> Tensor:
+def masked_mean(losses: Tensor, observed: Tensor, count: Tensor | None = None) -> Tensor:
     """Return the mean over observed values; zero when there is none.
 
-    losses, observed: the same shape.
+    losses, observed: the same shape. count: (), what to divide by instead of their number.
     """
     total = losses.masked_fill(~observed, 0.0).sum()
-    return total / observed.sum().clamp(min=1)
+    return total / (observed.sum().clamp(min=1) if count is None else count)

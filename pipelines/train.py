@@ -28,10 +28,13 @@ def train(
     with imports():
         from mmts.config import load_config
         from mmts.experiment import new_run_folder, train
+        from mmts.training.processes import find_processes
 
     experiment = load_config(config, overrides or ())
     folder = run_dir or new_run_folder(runs, experiment.name)
     result = train(experiment, folder, progress_bar=sys.stderr.isatty())
+    if not find_processes(experiment.training).is_first:
+        return
     print(
         f"\ntrained {result.num_parameters:,} weights in {result.seconds:.0f} s; "
         f"best of {result.num_epochs} epochs: {result.best_epoch}, "

@@ -46,6 +46,17 @@ class Batch:
         return len(self.target)
 
 
+def blank(batch: Batch) -> Batch:
+    """Return a batch of the same shape that holds nothing: no value is observed, nor a target."""
+    for name in batch.streams:
+        batch = without_stream(batch, name)
+    return replace(
+        batch,
+        target=torch.zeros_like(batch.target),
+        target_observed=torch.zeros_like(batch.target_observed),
+    )
+
+
 def without_stream(batch: Batch, name: str) -> Batch:
     """Return the batch as it would be had one stream been absent."""
     window = batch.streams[name]

@@ -16,15 +16,18 @@ class Centring(nn.Module):
     seems strong and costs something to switch off. The mean is that of training, kept in a buffer,
     and no gradient runs through it. It starts at zero, so that after fifty steps a third of a
     constant is still there, and after two hundred a fiftieth.
+    num_tokens: () float32, how many the last training step took into the mean.
     Source: mean-only batch normalisation, arXiv 1602.07868, here with the running mean throughout.
     """
 
     mean: Tensor
+    num_tokens: Tensor
 
     def __init__(self, dim: int) -> None:
         """Build for a number of channels."""
         super().__init__()
         self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("num_tokens", torch.zeros(()), persistent=False)
 
     def forward(self, values: Tensor, present: Tensor) -> Tensor:
         """Return centred values, (batch, token, dim), exactly zero where not present.
@@ -42,4 +45,5 @@ class Centring(nn.Module):
         count = present.sum()
         counted = torch.where(present[..., None], values.float(), 0.0)
         mean = counted.sum(dim=(0, 1)) / count.clamp(min=1)
+        self.num_tokens.copy_(count)
         self.mean += (mean - self.mean) * (_PACE * (count > 0))

@@ -16,7 +16,9 @@ class TrainingConfig(Config):
     patience: int = Field(
         5, gt=0, description="Epochs without a better validation loss after which training stops."
     )
-    batch_size: int = Field(256, gt=0, description="Windows per optimiser step.")
+    batch_size: int = Field(
+        256, gt=0, description="Windows per optimiser step, of all devices together."
+    )
     steps_per_epoch: int | None = Field(
         None,
         gt=0,
@@ -33,6 +35,12 @@ class TrainingConfig(Config):
     )
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = Field(
         "auto", description="Device to train on; auto takes a GPU when there is one."
+    )
+    devices: int = Field(
+        1,
+        gt=0,
+        description="Processes that train together, each on a device of its own: a GPU, or a part "
+        "of the CPU's cores. They split each batch, so that batch_size must be a multiple.",
     )
     precision: Literal["32-true", "bf16-mixed"] = Field(
         "32-true", description="Arithmetic of the training; bf16-mixed is faster on recent GPUs."

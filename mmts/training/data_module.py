@@ -10,16 +10,20 @@ from mmts.data.dataset import Dataset
 from mmts.data.gathering import WindowGatherer
 from mmts.training.config import TrainingConfig
 from mmts.training.loader import OrderedBatches, Rounds, ShuffledBatches, count_batches
+from mmts.training.processes import ALONE, Processes
 
 
 class WindowDataModule(pl.LightningDataModule):
     """Moves the streams to the device once and gathers every batch there."""
 
-    def __init__(self, dataset: Dataset, config: TrainingConfig, seed: int) -> None:
+    def __init__(
+        self, dataset: Dataset, config: TrainingConfig, seed: int, processes: Processes = ALONE
+    ) -> None:
         """Keep the windows of the train and validation splits."""
         super().__init__()
         self.config = config
         self.seed = seed
+        self.processes = processes
         self.train = dataset.windows("train")
         self.validation = dataset.windows("validation")
 
@@ -56,12 +60,13 @@ class WindowDataModule(pl.LightningDataModule):
             self.seed,
             self.trainer.current_epoch,
             self.config.steps_per_epoch,
+            self.processes,
         )
         return Rounds(batches)
 
     def val_dataloader(self) -> OrderedBatches:
         """Return the validation batches."""
-        return OrderedBatches(self.validation, self.config.batch_size)
+        return OrderedBatches(self.validation, self.config.batch_size, self.processes)
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
         """Return the batch as it is: it was gathered on the device."""

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from itertools import islice
 
 import torch
+from torch import Tensor
 
-from mmts.data.batch import Batch
+from mmts.data.batch import Batch, blank
 from mmts.data.gathering import WindowGatherer
+from mmts.training.processes import ALONE, Processes
 
 
 def count_batches(num_windows: int, batch_size: int, max_batches: int | None = None) -> int:
@@ -17,9 +19,26 @@ def count_batches(num_windows: int, batch_size: int, max_batches: int | None = N
     return batches if max_batches is None else min(batches, max_batches)
 
 
+def split_batches(
+    windows: WindowGatherer, batch_size: int, order: Tensor, processes: Processes
+) -> Iterator[Batch]:
+    """Yield this process's part of each batch, as many batches in every process.
+
+    order: (window,) int64, places of the windows that all processes read together.
+    batch_size: of all parts together, a multiple of the number of processes.
+    """
+    own, size = processes.share(order), batch_size // processes.count
+    yield from windows.batches(size, own)
+    if count_batches(len(own), size) < count_batches(len(order), batch_size):
+        # The last batch holds fewer windows than there are processes. They take every step
+        # together, so that this one takes it on nothing.
+        yield blank(windows.gather(order[:1]))
+
+
 class ShuffledBatches:
     """One epoch of training batches: a seeded permutation of all windows, or its beginning.
 
+    Of several processes each yields its own part of every batch.
     The order is drawn on the device where the windows lie, so that nothing travels in the step.
     """
 
@@ -30,8 +49,10 @@ class ShuffledBatches:
         seed: int,
         epoch: int,
         max_batches: int | None = None,
+        processes: Processes = ALONE,
     ) -> None:
         """Fix the order of one epoch, counted from 0."""
+        self.processes = processes
         self.windows = windows
         self.batch_size = batch_size
         self.seed = seed
@@ -47,9 +68,8 @@ class ShuffledBatches:
         device = self.windows.windows.items.device
         generator = torch.Generator(device).manual_seed(self.seed * 1_000_003 + self.epoch)
         order = torch.randperm(len(self.windows), generator=generator, device=device)
-        yield from self.windows.batches(
-            self.batch_size, order[: self.num_batches * self.batch_size]
-        )
+        order = order[: self.num_batches * self.batch_size]
+        yield from split_batches(self.windows, self.batch_size, order, self.processes)
 
 
 class Rounds:
@@ -72,10 +92,13 @@ class Rounds:
 
 
 class OrderedBatches:
-    """All windows in order, for validation."""
+    """All windows in order, for validation; of several processes each yields its own part."""
 
-    def __init__(self, windows: WindowGatherer, batch_size: int) -> None:
+    def __init__(
+        self, windows: WindowGatherer, batch_size: int, processes: Processes = ALONE
+    ) -> None:
         """Fix the batch size."""
+        self.processes = processes
         self.windows = windows
         self.batch_size = batch_size
 
@@ -85,4 +108,5 @@ class OrderedBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches."""
-        return self.windows.batches(self.batch_size)
+        order = torch.arange(len(self.windows), device=self.windows.windows.items.device)
+        return split_batches(self.windows, self.batch_size, order, self.processes)

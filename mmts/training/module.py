@@ -12,6 +12,7 @@ from mmts.data.batch import Batch
 from mmts.model import MultimodalForecaster
 from mmts.training.config import TrainingConfig
 from mmts.training.optimisation import Optimisation
+from mmts.training.processes import ALONE, Processes
 
 
 class ForecastingModule(pl.LightningModule):
@@ -21,16 +22,22 @@ class ForecastingModule(pl.LightningModule):
     take longer than a step of a small model. Sums stay on the device; Python sees a loss once per
     epoch and every `log_every_n_steps`.
 
-    num_steps: taken so far. epoch_steps, epoch_windows: taken and read in this epoch.
-    round_losses: of the steps of the last round, each a tensor of ().
+    num_steps: taken so far. epoch_steps: taken in this epoch.
+    round_losses: (step,), of the last round. Losses are those over the parts of all processes.
     """
 
+    round_losses: Tensor
     train_sum: Tensor
     validation_sum: Tensor
     validation_count: Tensor
 
     def __init__(
-        self, model: MultimodalForecaster, config: TrainingConfig, seed: int, num_steps: int
+        self,
+        model: MultimodalForecaster,
+        config: TrainingConfig,
+        seed: int,
+        num_steps: int,
+        processes: Processes = ALONE,
     ) -> None:
         """Wrap a model; num_steps: optimiser steps over which the learning rate runs its course."""
         super().__init__()
@@ -38,32 +45,32 @@ class ForecastingModule(pl.LightningModule):
         self.model = model
         self.config = config
         self.seed = seed
+        self.processes = processes
         self.planned_steps = num_steps
         self.num_steps = 0
-        self.epoch_steps = self.epoch_windows = 0
-        self.round_losses: list[Tensor] = []
+        self.epoch_steps = 0
         for name in ("train_sum", "validation_sum", "validation_count"):
             self.register_buffer(name, torch.zeros((), dtype=torch.float64), persistent=False)
 
     def on_train_epoch_start(self) -> None:
         """Begin the sum of an epoch."""
         self.train_sum.zero_()
-        self.epoch_steps = self.epoch_windows = 0
+        self.epoch_steps = 0
 
     def training_step(self, batches: Iterable[Batch], batch_idx: int) -> None:
         """Take the steps of one round."""
-        self.round_losses = []
+        losses = []
         for batch in batches:
             # Dropout is a function of seed and step, so that a step can be repeated exactly.
-            torch.manual_seed(self.seed * 1_000_003 + self.num_steps)
+            torch.manual_seed(seed_of_step(self.seed, self.num_steps, self.processes.rank))
             loss = self.optimisation.loss(batch)
             self.manual_backward(loss)
             self.optimisation.descend(self.num_steps)
             self.num_steps += 1
-            self.epoch_windows += len(batch)
-            self.round_losses.append(loss.detach())
-        self.epoch_steps += len(self.round_losses)
-        self.train_sum += torch.stack(self.round_losses).sum()
+            losses.append(loss.detach())
+        self.round_losses = self.processes.add_up(torch.stack(losses)) / self.processes.count
+        self.epoch_steps += len(losses)
+        self.train_sum += self.round_losses.sum()
 
     def mean_train_loss(self) -> float:
         """Return the mean loss over the steps of the epoch."""
@@ -87,13 +94,24 @@ class ForecastingModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the mean loss over all observed values: no batch weighs more than its values."""
-        loss = self.validation_sum / self.validation_count.clamp(min=1)
-        self.log("val/loss", loss.float())
+        sums = torch.stack([self.validation_sum, self.validation_count])
+        total, count = self.processes.add_up(sums)
+        loss = total / count.clamp(min=1)
+        # All processes have the same by now, of which the largest is the same to the bit.
+        self.log("val/loss", loss.float(), sync_dist=self.processes.count > 1, reduce_fx="max")
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Prepare the steps, now that the weights lie where they are trained."""
-        self.optimisation = Optimisation(self.model, self.config, self.planned_steps)
+        self.optimisation = Optimisation(
+            self.model, self.config, self.planned_steps, self.processes
+        )
         return self.optimisation.optimizer
+
+
+def seed_of_step(seed: int, step: int, rank: int) -> int:
+    """Return what dropout is drawn from in one step of one process."""
+    # On a CPU only the lowest 32 bits tell seeds apart: the ranks must differ in these.
+    return seed * 1_000_003 + step + rank * 2_654_435_761
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -11,6 +11,8 @@ from mmts.data.batch import Batch
 from mmts.losses import masked_mean
 from mmts.model import MultimodalForecaster
 from mmts.training.config import TrainingConfig
+from mmts.training.processes import ALONE, Processes
+from mmts.training.running_means import RunningMeans
 
 
 class Optimisation:
@@ -19,8 +21,16 @@ class Optimisation:
     Nothing in a step waits for the device.
     """
 
-    def __init__(self, model: MultimodalForecaster, config: TrainingConfig, num_steps: int) -> None:
+    def __init__(
+        self,
+        model: MultimodalForecaster,
+        config: TrainingConfig,
+        num_steps: int,
+        processes: Processes = ALONE,
+    ) -> None:
         """Prepare for a model where it lies; num_steps: after which the rate is zero."""
+        self.processes = processes
+        self.running_means = RunningMeans(model, processes)
         self.head = model.head
         # Shapes differ for the last batch of an epoch alone, which is worth a graph of its own.
         self.forward = torch.compile(model, dynamic=False) if config.compile else model
@@ -49,9 +59,18 @@ class Optimisation:
         return self.peak * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
     def loss(self, batch: Batch) -> Tensor:
-        """Return the mean loss over the observed values of a batch, ()."""
+        """Return the mean loss over the observed values of a batch, ().
+
+        Of several processes each has a part of the batch; the mean of what they return is that
+        over the observed values of all parts, and so is the mean of their gradients.
+        """
         losses = self.head.loss(self.forward(batch), batch.target)
-        return masked_mean(losses, batch.target_observed)
+        observed, num_processes = batch.target_observed, self.processes.count
+        if num_processes == 1:
+            return masked_mean(losses, observed)
+        # Not the mean of each part, as one may hold fewer observed values than another.
+        count = self.processes.add_up(observed.sum()).clamp(min=1) / num_processes
+        return masked_mean(losses, observed, count)
 
     def descend(self, step: int) -> None:
         """Take the step whose gradients are there, and clear them."""
@@ -61,3 +80,4 @@ class Optimisation:
             group["lr"] = self.learning_rate(step)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self.running_means.even_out()

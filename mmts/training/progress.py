@@ -68,7 +68,8 @@ class EpochProgress(pl.Callback):
         now = time.monotonic()
         if self.bar is not None and now - self.drawn >= _SECONDS_BETWEEN:
             self.drawn = now
-            self.bar.update(self.bar.task_ids[0], completed=pl_module.epoch_windows, refresh=True)
+            read = min(pl_module.epoch_steps * pl_module.config.batch_size, self.num_windows)
+            self.bar.update(self.bar.task_ids[0], completed=read, refresh=True)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the bar away: what follows are lines."""

@@ -7,8 +7,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# The first tells which devices were found and advertises, the second that training has ended.
-_LOGGERS = ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda")
+# They tell which devices were found, that training has ended, and which process begins.
+_LOGGERS = (
+    "pytorch_lightning.utilities.rank_zero",
+    "pytorch_lightning.accelerators.cuda",
+    "lightning_fabric.utilities.distributed",
+)
 
 
 @contextmanager
@@ -24,6 +28,8 @@ def quiet_lightning() -> Iterator[None]:
             warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
             # Batches are gathered from tensors; workers would only cost.
             warnings.filterwarnings("ignore", message=r".*does not have many workers")
+            # torch has a new name for a setting, which older versions do not know.
+            warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
             yield
     finally:
         for log, level in zip(loggers, levels, strict=True):

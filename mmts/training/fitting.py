@@ -1,0 +1,127 @@
+"""The training loop as each process runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import pytorch_lightning as pl
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from pytorch_lightning.strategies import DDPStrategy
+
+from mmts.checkpoint import build_model, own_kinds
+from mmts.config import ExperimentConfig
+from mmts.data.dataset import load_dataset
+from mmts.model import MultimodalForecaster
+from mmts.training.data_module import WindowDataModule
+from mmts.training.module import ForecastingModule
+from mmts.training.processes import Processes, choose_accelerator
+from mmts.training.quiet import quiet_lightning
+from mmts.training.stopping import StopOnSigterm
+
+
+def fit(
+    config: ExperimentConfig,
+    model: MultimodalForecaster,
+    data: WindowDataModule,
+    callbacks: Sequence[pl.Callback] = (),
+) -> int:
+    """Train a model in place, with what the callbacks keep of it; returns the number of epochs."""
+    settings, processes = config.training, data.processes
+    module = ForecastingModule(model, settings, config.seed, data.num_steps, processes)
+    with quiet_lightning():
+        trainer = pl.Trainer(
+            max_epochs=settings.max_epochs,
+            accelerator=choose_accelerator(settings, processes),
+            precision=settings.precision,
+            # Asked anew each epoch, so that the order is a function of seed and epoch.
+            reload_dataloaders_every_n_epochs=1,
+            callbacks=[
+                *callbacks,
+                pl.callbacks.EarlyStopping("val/loss", patience=settings.patience),
+            ],
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+            logger=False,
+            num_sanity_val_steps=0,
+            **_arrange(processes, may_skip_weights=bool(own_kinds(config.model))),
+        )
+        trainer.fit(module, data)
+    return trainer.current_epoch
+
+
+def follow(
+    config: ExperimentConfig,
+    processes: Processes,
+    join: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> None:
+    """Train as a process that is not the first, which built the same: nothing is kept of it.
+
+    join: called when all is ready; holds the processes together until the end.
+    """
+    dataset = load_dataset(config.data)
+    model = build_model(config, dataset.schema, dataset.scaling)
+    data = WindowDataModule(dataset, config.training, config.seed, processes)
+    with join():
+        fit(config, model, data, [StopOnSigterm(processes)])
+
+
+class _Joined(ClusterEnvironment):
+    """Tells Lightning which process this is; they have been joined before."""
+
+    def __init__(self, processes: Processes) -> None:
+        super().__init__()
+        self.processes = processes
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        return True
+
+    @property
+    def main_address(self) -> str:
+        raise AssertionError("the processes were joined before")
+
+    @property
+    def main_port(self) -> int:
+        raise AssertionError("the processes were joined before")
+
+    @staticmethod
+    def detect() -> bool:
+        return False
+
+    def world_size(self) -> int:
+        return self.processes.count
+
+    def set_world_size(self, size: int) -> None:
+        assert size == self.processes.count
+
+    def global_rank(self) -> int:
+        return self.processes.rank
+
+    def set_global_rank(self, rank: int) -> None:
+        assert rank == self.processes.rank
+
+    def local_rank(self) -> int:
+        return self.processes.local_rank
+
+    def node_rank(self) -> int:
+        return self.processes.rank // self.processes.local_count
+
+
+def _arrange(processes: Processes, may_skip_weights: bool) -> dict[str, Any]:
+    if processes.count == 1:
+        return {"devices": 1}
+    strategy = DDPStrategy(
+        # What is built in uses every weight in every step; to look for others takes time.
+        find_unused_parameters=may_skip_weights,
+        # Else those of the first process replace the sums that each process adds up by itself.
+        broadcast_buffers=False,
+    )
+    return {
+        "strategy": strategy,
+        "devices": processes.local_count,
+        "num_nodes": processes.count // processes.local_count,
+        "plugins": [_Joined(processes)],
+    }
