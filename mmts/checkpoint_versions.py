@@ -27,7 +27,7 @@ def upgrade(settings: dict[str, Any]) -> None:
     if settings.get("format_version") == 2:
         _upgrade_to_3(settings)
     if settings.get("format_version") == 3:
-        settings["format_version"] = 4
+        _upgrade_to_4(settings)
 
 
 def upgrade_weights(
@@ -84,6 +84,17 @@ def _upgrade_to_3(settings: dict[str, Any]) -> None:
     settings["format_version"] = 3
 
 
+def _upgrade_to_4(settings: dict[str, Any]) -> None:
+    """Distances counted from the token that looks; see also the weights."""
+    try:
+        for edge in settings["config"]["model"]["interactions"]:
+            if edge["kind"] in ("attention", "joint", "bottleneck"):
+                edge["from_nearest"] = False
+    except (KeyError, TypeError):
+        return
+    settings["format_version"] = 4
+
+
 def _weights_to_4(model: Mapping[str, Tensor], tensors: dict[str, Tensor]) -> None:
     """Nothing was taken out of what an edge reads, and only one head looked at what is nearest."""
     for name, weight in model.items():
@@ -94,7 +105,7 @@ def _weights_to_4(model: Mapping[str, Tensor], tensors: dict[str, Tensor]) -> No
             slopes = 8.0 ** -torch.arange(len(weight))
             slopes[-1] = 0.0
             tensors[name] = slopes
-        elif part[-1] == "mean" and not {"centring", "centrings"}.isdisjoint(part):
+        elif not {"centring", "centrings"}.isdisjoint(part):
             tensors[name] = torch.zeros_like(weight)
 
 

@@ -14,6 +14,11 @@ class AttendingSettings(InteractionSettings):
     fades: bool = Field(
         True, description="Whether all heads but the last look at what is near in time first."
     )
+    from_nearest: bool = Field(
+        True,
+        description="Whether what is near is told from the nearest token that may be read; not so "
+        "in checkpoints before format 4.",
+    )
     modulates: bool = Field(
         True,
         description="Whether what is taken scales the target's channels beside adding to them.",

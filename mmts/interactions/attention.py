@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -53,20 +53,21 @@ class AttentionInteraction(Interaction):
             output_dim=(1 + config.modulates) * target.dim,
             bounded=config.bounded,
             fades=config.fades,
+            from_nearest=config.from_nearest,
         )
 
     def contribute(self, target: Tokens, sources: Sequence[Tokens]) -> Tensor:
         """Return what each target token takes from the sources."""
         seen: Gathered = self.gathering(target, sources)
-        taken: Tensor = self.attention(
-            normalise(target.values), seen.values, target.grid.middle, seen.time, seen.visible
-        )
+        taken: Tensor = self.attention(*self._attention_arguments(target, seen))
         return modulate(target.values, taken) if self.modulates else taken
 
     def shares(self, target: Tokens, sources: Sequence[Tokens]) -> tuple[Tensor, ...]:
         """Return how much each target token looks at each source token, mean of heads."""
         seen: Gathered = self.gathering(target, sources)
-        shares: Tensor = self.attention.shares(
-            normalise(target.values), seen.values, target.grid.middle, seen.time, seen.visible
-        )
+        shares: Tensor = self.attention.shares(*self._attention_arguments(target, seen))
         return seen.split(shares)
+
+    def _attention_arguments(self, target: Tokens, seen: Gathered) -> tuple[Any, ...]:
+        query, time = normalise(target.values), target.grid.middle
+        return query, seen.values, time, seen.time, seen.visible, seen.lengths

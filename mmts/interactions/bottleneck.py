@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from einops import rearrange, repeat
@@ -55,9 +55,9 @@ class BottleneckInteraction(Interaction):
             time_unit=time_unit,
             zero_start=False,
             fades=config.fades,
+            from_nearest=config.from_nearest,
             bounded=True,
-            # For when there is nothing to see, or, for heads that look near, nothing within some
-            # thirty steps. As these queries are the same for all tokens, null
+            # For when there is nothing to see. As these queries are the same for all tokens, null
             # would be a mere switch, and one that is thrown before the projection has learned.
             null_score=-30.0,
         )
@@ -87,7 +87,7 @@ class BottleneckInteraction(Interaction):
         )
         return seen.split(collected.mean(dim=2))
 
-    def _collect_arguments(self, target: Tokens, seen: Gathered) -> tuple[Tensor, ...]:
+    def _collect_arguments(self, target: Tokens, seen: Gathered) -> tuple[Any, ...]:
         batch, num_tokens = target.values.shape[:2]
         count = len(self.shared)
         shared = repeat(
@@ -100,4 +100,4 @@ class BottleneckInteraction(Interaction):
         visible = repeat(
             seen.visible, "batch token source -> batch (token shared) source", shared=count
         )
-        return shared, seen.values, time, seen.time, visible
+        return shared, seen.values, time, seen.time, visible, seen.lengths

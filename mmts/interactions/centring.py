@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-_PACE = 0.02
-"""Share of a training step in the mean: some fifty steps are remembered."""
+_MEMORY = 50
+"""Training steps that are remembered: until there are as many, the mean is of all of them."""
 
 
 class Centring(nn.Module):
@@ -14,19 +14,21 @@ class Centring(nn.Module):
 
     A constant needs no source. An edge that may add one learns it even from pure noise, and then
     seems strong and costs something to switch off. The mean is that of training, kept in a buffer,
-    and no gradient runs through it. It starts at zero, so that after fifty steps a third of a
-    constant is still there, and after two hundred a fiftieth.
+    and no gradient runs through it.
+    num_steps: () float32, training steps so far, up to those that are remembered.
     num_tokens: () float32, how many the last training step took into the mean.
     Source: mean-only batch normalisation, arXiv 1602.07868, here with the running mean throughout.
     """
 
     mean: Tensor
+    num_steps: Tensor
     num_tokens: Tensor
 
     def __init__(self, dim: int) -> None:
         """Build for a number of channels."""
         super().__init__()
         self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("num_steps", torch.zeros(()))
         self.register_buffer("num_tokens", torch.zeros(()), persistent=False)
 
     def forward(self, values: Tensor, present: Tensor) -> Tensor:
@@ -46,4 +48,5 @@ class Centring(nn.Module):
         counted = torch.where(present[..., None], values.float(), 0.0)
         mean = counted.sum(dim=(0, 1)) / count.clamp(min=1)
         self.num_tokens.copy_(count)
-        self.mean += (mean - self.mean) * (_PACE * (count > 0))
+        self.num_steps.copy_((self.num_steps + 1).clamp(max=_MEMORY))
+        self.mean += (mean - self.mean) * ((count > 0) / self.num_steps)

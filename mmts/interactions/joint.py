@@ -55,6 +55,7 @@ class JointInteraction(Interaction):
             output_dim=(1 + config.modulates) * target.dim,
             bounded=True,
             fades=config.fades,
+            from_nearest=config.from_nearest,
         )
 
     def contribute(self, target: Tokens, sources: Sequence[Tokens]) -> Tensor:
@@ -80,4 +81,5 @@ class JointInteraction(Interaction):
         if self.fades:
             offset = torch.zeros_like(seen.time[0])
             offset[: seen.lengths[0]] = _OWN_SCORE
-        return query, seen.values, target.grid.middle, seen.time, seen.visible, offset
+        time = target.grid.middle
+        return query, seen.values, time, seen.time, seen.visible, seen.lengths, offset

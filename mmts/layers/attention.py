@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from einops import rearrange, repeat
@@ -50,6 +51,7 @@ class TimedAttention(nn.Module):
         output_dim: int | None = None,
         fades: bool = False,
         bounded: bool = False,
+        from_nearest: bool = True,
         null_score: float = -2.0,
     ) -> None:
         """Build for widths of query and source.
@@ -59,6 +61,9 @@ class TimedAttention(nn.Module):
         output_dim: width of what is returned; by default that of the query.
         fades: whether scores fall with the distance in time, in each head at a rate of its own
             and in the last not at all; so a query finds what is near before it has learned to ask.
+        from_nearest: whether distances count from the nearest token that a query may see of a
+            source; so a head that looks near finds the latest weekly report as well as the latest
+            reading.
         bounded: whether queries and keys are brought to one length, so that scores stay in bounds
             that are learned slowly, and the null key cannot shut out all others at once.
         null_score: added to the score of the null key where scores fade or are bounded.
@@ -67,6 +72,7 @@ class TimedAttention(nn.Module):
         assert query_dim % num_heads == 0 and (query_dim // num_heads) % 2 == 0
         self.num_heads = num_heads
         self.time_unit = time_unit
+        self.from_nearest = from_nearest
         self.null_score = null_score
         head_dim = query_dim // num_heads
         self.query = nn.Linear(query_dim, query_dim, bias=False)
@@ -97,6 +103,7 @@ class TimedAttention(nn.Module):
         query_time: Tensor,
         source_time: Tensor,
         visible: Tensor,
+        lengths: Sequence[int] | None = None,
         offset: Tensor | None = None,
     ) -> Tensor:
         """Return what each query token takes, (batch, token, output_dim).
@@ -104,11 +111,12 @@ class TimedAttention(nn.Module):
         query: (batch, token, query_dim). source: (batch, source token, source_dim).
         query_time, source_time: (batch, token), seconds relative to the origin.
         visible: (batch, token or 1, source token), bool.
+        lengths: tokens of each source, one behind the other; by default there is one source.
         offset: (source token,), added to the scores of each source token.
         """
         queries, keys = self._place(query, source, query_time, source_time)
         values = functional.pad(self._split(self.value(source)), (0, 0, 1, 0))
-        mask = self._mask(visible, query_time, source_time, offset)
+        mask = self._mask(visible, query_time, source_time, lengths, offset)
         if mask.is_floating_point():
             mask = mask.to(queries.dtype)
         taken = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
@@ -123,6 +131,7 @@ class TimedAttention(nn.Module):
         query_time: Tensor,
         source_time: Tensor,
         visible: Tensor,
+        lengths: Sequence[int] | None = None,
         offset: Tensor | None = None,
     ) -> Tensor:
         """Return the weight of each source token, (batch, token, source token), mean of heads.
@@ -131,7 +140,7 @@ class TimedAttention(nn.Module):
         """
         queries, keys = self._place(query, source, query_time, source_time)
         scores = (queries @ keys.transpose(2, 3)).float() / math.sqrt(queries.shape[-1])
-        mask = self._mask(visible, query_time, source_time, offset)
+        mask = self._mask(visible, query_time, source_time, lengths, offset)
         masked = (
             scores + mask if mask.is_floating_point() else scores.masked_fill(~mask, -torch.inf)
         )
@@ -153,7 +162,12 @@ class TimedAttention(nn.Module):
         return queries, torch.cat([nulls.to(keys.dtype), keys], dim=2)
 
     def _mask(
-        self, visible: Tensor, query_time: Tensor, source_time: Tensor, offset: Tensor | None
+        self,
+        visible: Tensor,
+        query_time: Tensor,
+        source_time: Tensor,
+        lengths: Sequence[int] | None,
+        offset: Tensor | None,
     ) -> Tensor:
         """Return what is seen, or added to scores, (batch, 1 or head, token, 1 + source)."""
         if self.slopes is None and offset is None and self.sharpness is None:
@@ -161,6 +175,8 @@ class TimedAttention(nn.Module):
         added = torch.zeros_like(source_time)[:, None, None] if offset is None else offset
         if self.slopes is not None:
             distance = (query_time[:, :, None] - source_time[:, None, :]).abs() / self.time_unit
+            if self.from_nearest:
+                distance = _count_from_nearest(distance, visible, lengths)
             added = added - self.slopes[:, None, None] * distance[:, None]
         masked = torch.where(visible[:, None], added, -torch.inf)
         return functional.pad(masked, (1, 0), value=self.null_score)
@@ -168,6 +184,18 @@ class TimedAttention(nn.Module):
     def _split(self, vectors: Tensor) -> Tensor:
         split = "batch token (head channel) -> batch head token channel"
         return rearrange(vectors, split, head=self.num_heads)
+
+
+def _count_from_nearest(distance: Tensor, visible: Tensor, lengths: Sequence[int] | None) -> Tensor:
+    """Take the distance of the nearest visible token of a source from those of all its tokens."""
+    pieces = list(lengths or [distance.shape[-1]])
+    counted = []
+    of_sources = (torch.split(whole, pieces, dim=-1) for whole in (distance, visible))
+    for far, seen in zip(*of_sources, strict=True):
+        nearest = far.masked_fill(~seen, torch.inf).amin(dim=-1, keepdim=True)
+        # Where nothing is visible, any number does.
+        counted.append(far - nearest.nan_to_num(posinf=0.0))
+    return torch.cat(counted, dim=-1)
 
 
 def _unit(vectors: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from mmts.explanation import INTERVAL, Cost, Explanation
 from mmts.explanation.edges import SPREAD
@@ -43,6 +44,7 @@ def plot_edges(explanation: Explanation) -> Figure:
         color=INK, linewidth=1.1,
     )  # fmt: skip
     left.set_xlim(left=0)
+    left.xaxis.set_major_locator(MaxNLocator(5))
     left.set_xlabel("norm of what is added / of what it is added to")
     style_axes(right, "cost of switching it off")
     costs = [edge.cost for edge in edges]
@@ -82,6 +84,8 @@ def _draw_costs(axes: Axes, costs: Sequence[Cost], places: np.ndarray) -> None:
     axes.barh(places, percents, height=0.62, color=colors)
     axes.errorbar(percents, places, xerr=spreads, fmt="none", ecolor=INK, elinewidth=1.1)
     axes.axvline(0, color=INK, linewidth=0.9)
+    # Costs near zero have long labels.
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     for place, cost in zip(places, costs, strict=True):
         if cost.verdict == "none":
             # Else the row would be empty, as if nothing had been found out.

@@ -121,10 +121,15 @@ def attend(
     query_time: float,
     source: Sequence[Tensor],
     source_time: Sequence[float],
+    counts: Sequence[int] | None = None,
     offsets: Sequence[float] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return what one query takes from these tokens, and the weight of each, mean of heads."""
     heads = attention.num_heads
+    nearest: list[float] = []
+    for count in counts or [len(source)]:
+        own = source_time[len(nearest) : len(nearest) + count]
+        nearest += [min(abs(query_time - other) for other in own)] * count if own else []
     queries = (attention.query.weight @ query).chunk(heads)
     taken, shares = [], torch.zeros(len(source))
     for head in range(heads):
@@ -144,6 +149,8 @@ def attend(
             score = asked @ key / size
             if attention.slopes is not None:
                 distance = abs(query_time - time) / attention.time_unit
+                if attention.from_nearest:
+                    distance -= nearest[number] / attention.time_unit
                 score = score - attention.slopes[head] * distance
             scores.append(score + (offsets[number] if offsets is not None else 0.0))
             values.append((attention.value.weight @ token).chunk(heads)[head])
@@ -209,9 +216,9 @@ def gathered(
 
 def attention(edge: Any, target: Tokens, sources: Sequence[Tokens], w: int, t: int) -> Tensor:
     """Attend to all source tokens that may be seen."""
-    tokens, times, _ = gathered(edge, target, sources, w, t)
+    tokens, times, counts = gathered(edge, target, sources, w, t)
     query, time = normal(target.values[w, t]), middle(target.grid, w, t)
-    taken, _ = attend(edge.attention, query, time, tokens, times)
+    taken, _ = attend(edge.attention, query, time, tokens, times, counts)
     return modulated(target.values[w, t], taken)
 
 
@@ -222,16 +229,17 @@ def joint(edge: Any, target: Tokens, sources: Sequence[Tokens], w: int, t: int) 
         return torch.zeros(target.values.shape[-1])
     query, time = normal(target.values[w, t]), middle(target.grid, w, t)
     offsets = [-2.0] * counts[0] + [0.0] * sum(counts[1:])
-    taken, _ = attend(edge.attention, query, time, tokens, times, offsets)
+    taken, _ = attend(edge.attention, query, time, tokens, times, counts, offsets)
     return modulated(target.values[w, t], taken)
 
 
 def bottleneck(edge: Any, target: Tokens, sources: Sequence[Tokens], w: int, t: int) -> Tensor:
     """Let shared tokens collect, and project them all."""
-    tokens, times, _ = gathered(edge, target, sources, w, t)
+    tokens, times, counts = gathered(edge, target, sources, w, t)
     time = middle(target.grid, w, t)
     shared = [
-        attend(edge.collect, normal(latent), time, tokens, times)[0] for latent in edge.shared
+        attend(edge.collect, normal(latent), time, tokens, times, counts)[0]
+        for latent in edge.shared
     ]
     return modulated(target.values[w, t], edge.projection.weight @ torch.cat(shared))
 

@@ -271,6 +271,18 @@ def test_shares_of_attention_are_those_of_the_reference() -> None:
             torch.testing.assert_close(shares[0, place, seen], slow, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["attention", "joint", "bottleneck"])
+def test_every_head_learns_from_a_source_that_is_slow(kind: str) -> None:
+    edge = wake(build(kind)).train()
+    hours = make_tokens(8, 24, 1.0)
+    weeks = make_tokens(6, 3, 168.0, delay=30.0)
+    edge(hours, [weeks]).square().sum().backward()
+    (value,) = (p.grad for name, p in edge.named_parameters() if name.endswith("value.weight"))
+    assert value is not None
+    # The channels of one head lie together.
+    assert bool((value.abs().unflatten(0, (4, -1)).amax(dim=(1, 2)) > 1e-6).all())
+
+
 def test_residual_within_one_stream_and_width_scales_channels_only() -> None:
     edge = build("residual", (TARGET,))
     assert {name: p.numel() for name, p in edge.named_parameters()} == {"channel_scale": 8}
