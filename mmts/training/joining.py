@@ -27,8 +27,8 @@ def joined_by_torchrun(config: ExperimentConfig, processes: Processes) -> Iterat
         yield
         return
     # torch says nothing of these types.
-    store, *_ = next(distributed.rendezvous("env://"))  # type: ignore[attr-defined]
-    store = distributed.PrefixStore(f"mmts/{next(_trainings)}", store)  # type: ignore[attr-defined]
+    store, *_ = next(distributed.rendezvous("env://"))  # type: ignore[attr-defined]  # named at run time
+    store = distributed.PrefixStore(f"mmts/{next(_trainings)}", store)  # type: ignore[attr-defined]  # named at run time
     with joined(config, processes, store):
         yield
 
@@ -38,7 +38,7 @@ def meet_here(processes: Processes, port: int = 0) -> Any:
 
     port: where it is; the first one takes one that is free.
     """
-    return distributed.TCPStore(  # type: ignore[attr-defined]
+    return distributed.TCPStore(  # type: ignore[attr-defined]  # named at run time
         _HERE, port, processes.count, processes.is_first, wait_for_workers=False
     )
 
