@@ -16,6 +16,9 @@ from mmts.config import ExperimentConfig
 from mmts.training.processes import Processes, choose_accelerator
 
 _HERE = "127.0.0.1"
+# Untyped, as torch offers stores only where it was built with them.
+_distributed: Any = distributed
+
 _trainings = count()
 """Of this process, as torchrun's store remembers where the earlier ones met."""
 
@@ -26,9 +29,8 @@ def joined_by_torchrun(config: ExperimentConfig, processes: Processes) -> Iterat
     if processes.count == 1 or not processes.by_torchrun:
         yield
         return
-    # torch says nothing of these types.
-    store, *_ = next(distributed.rendezvous("env://"))  # type: ignore[attr-defined]  # named at run time
-    store = distributed.PrefixStore(f"mmts/{next(_trainings)}", store)  # type: ignore[attr-defined]  # named at run time
+    store, *_ = next(_distributed.rendezvous("env://"))
+    store = _distributed.PrefixStore(f"mmts/{next(_trainings)}", store)
     with joined(config, processes, store):
         yield
 
@@ -38,7 +40,7 @@ def meet_here(processes: Processes, port: int = 0) -> Any:
 
     port: where it is; the first one takes one that is free.
     """
-    return distributed.TCPStore(  # type: ignore[attr-defined]  # named at run time
+    return _distributed.TCPStore(
         _HERE, port, processes.count, processes.is_first, wait_for_workers=False
     )
 

@@ -100,6 +100,7 @@ def test_training_takes_the_steps_of_a_plain_loop(world: Path, tmp_path: Path) -
 
 
 @pytest.mark.slow
+# Nothing that mmts installs: a machine need not have one, and then cannot compile a model either.
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch compiles by a C++ compiler")
 def test_a_compiled_training_goes_the_same_way(world: Path, tmp_path: Path) -> None:
     settings = make_settings()
