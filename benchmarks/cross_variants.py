@@ -139,6 +139,7 @@ def configure(name: str, variant: Variant, stream_dropout: float, width: int = D
             "interactions": variant.interactions,
             "head": {"kind": "point", "dim": variant.head_width * width, "dropout": 0.0},
             "window_normalization": False,
+            "linear": None,
             "stream_dropout": stream_dropout,
         }
     )

@@ -19,13 +19,13 @@ from paired_intervals import Array, cut_blocks, sum_by_block
 
 from mmts.baselines.naive import choose_season, forecast_last_value, forecast_seasonal
 from mmts.baselines.ridge import fit_ridge
-from mmts.baselines.targets import collect_targets
 from mmts.config import ExperimentConfig
 from mmts.data.dataset import Dataset, load_dataset
 from mmts.evaluation import BASELINES, forecast_windows
 from mmts.experiment import train
 from mmts.files import write_whole
 from mmts.forecasting import Forecaster
+from mmts.linear.targets import collect_targets
 
 FORMAT = 2
 """Raised when a run would give other numbers, or other fields, from the same settings."""
@@ -104,7 +104,9 @@ def run_baseline(config: ExperimentConfig, name: str) -> Record:
     validation = dataset.windows("validation")
     match name:
         case "ridge":
-            forecast = fit_ridge(dataset.windows("train"), validation, dataset.scaling).forecast
+            forecast = fit_ridge(
+                dataset.windows("train"), validation, dataset.category_sizes
+            ).forecast
         case "seasonal naive":
             forecast = partial(forecast_seasonal, season=choose_season(validation))
         case _:

@@ -74,6 +74,8 @@ def load_set(
         "training.accelerator=cpu",
         # All streams are there in test; to be ready for one that is not has a price.
         "model.stream_dropout=0",
+        # It reads all streams by itself: here they can meet nowhere but where a variant says.
+        "model.linear=null",
         "tracking={enabled: false}",
     ]
     if data is not None and chosen.needs_data:

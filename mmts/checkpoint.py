@@ -31,7 +31,7 @@ from mmts.interactions.kinds import INTERACTION_KINDS
 from mmts.kinds import Origin
 from mmts.model import ModelConfig, MultimodalForecaster
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 _METADATA_KEY = "mmts"
 _TEXT_PREFIX = "text/"
 """Of the names of tensors that are no weights, but what turns texts into numbers."""

@@ -28,6 +28,8 @@ def upgrade(settings: dict[str, Any]) -> None:
         _upgrade_to_3(settings)
     if settings.get("format_version") == 3:
         _upgrade_to_4(settings)
+    if settings.get("format_version") == 4:
+        _upgrade_to_5(settings)
 
 
 def upgrade_weights(
@@ -93,6 +95,15 @@ def _upgrade_to_4(settings: dict[str, Any]) -> None:
     except (KeyError, TypeError):
         return
     settings["format_version"] = 4
+
+
+def _upgrade_to_5(settings: dict[str, Any]) -> None:
+    """There was no linear path."""
+    try:
+        settings["config"]["model"]["linear"] = None
+    except (KeyError, TypeError):
+        return
+    settings["format_version"] = 5
 
 
 def _weights_to_4(model: Mapping[str, Tensor], tensors: dict[str, Tensor]) -> None:

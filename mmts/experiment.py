@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from mmts.checkpoint import CheckpointInfo, build_model, current_versions, own_kinds
+from mmts.checkpoint import CheckpointInfo, current_versions, own_kinds
 from mmts.config import ExperimentConfig
 from mmts.data.dataset import Dataset, fingerprint, load_dataset, stream_paths
 from mmts.data.splits import SPLITS
@@ -19,6 +19,7 @@ from mmts.files import make_folder, write_whole
 from mmts.model import MultimodalForecaster
 from mmts.tracking.run import Status, TrackedRun, start_run
 from mmts.training.joining import joined_by_torchrun
+from mmts.training.linear_start import start_model
 from mmts.training.processes import Processes, find_processes, muted
 from mmts.training.team import Team
 
@@ -82,7 +83,7 @@ def _lead(
     if folder.exists() and any(folder.iterdir()):
         raise OutputError(f"{folder}: holds files already. Name a new folder for this run.")
     dataset = load_dataset(config.data)
-    model = build_model(config, dataset.schema, dataset.scaling)
+    config, model = start_model(config, dataset)
     for stream in model.schedule.idle_streams():
         logger.warning("stream %r has no path to the head: it is not used", stream)
     hashes = fingerprint(config.data)

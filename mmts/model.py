@@ -24,6 +24,8 @@ from mmts.interactions.kinds import build_interaction
 from mmts.interactions.presets import DEFAULT_INTERACTIONS, InteractionEntry, expand
 from mmts.layers.initialisation import seeded
 from mmts.layers.window_norm import measure_scale, normalise_window, unit_scale
+from mmts.linear.path import LinearConfig, LinearPath
+from mmts.linear.share import LinearShare
 from mmts.tokens import Tokens
 
 EdgeObserver = Callable[[str, Tensor, Tokens, Sequence[Tokens]], None]
@@ -40,6 +42,10 @@ class ModelConfig(Config):
         DEFAULT_INTERACTIONS, description="Edges between layers, and presets for several."
     )
     head: HeadConfig = QuantileHeadConfig()
+    linear: LinearConfig | None = Field(
+        LinearConfig(),
+        description="The linear path, which the other parts add to; null for none.",
+    )
     window_normalization: bool = Field(
         True, description="Whether the target is standardised by each window's own mean and spread."
     )
@@ -150,6 +156,12 @@ class MultimodalForecaster(nn.Module):
                 time_unit=time_unit,
             )
             self.head = build_head(head, len(self.target_channels))
+        self.linear: LinearPath | None = None
+        if config.linear is not None:
+            self.linear = LinearPath(schema, vocabulary_sizes, config.linear, len(self.outputs))
+            self.linear_share = LinearShare(head.dim, len(self.target_channels))
+            # So that training begins with what the linear path says.
+            self.head.begin_at_zero()
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -164,6 +176,7 @@ class MultimodalForecaster(nn.Module):
         streams = batch.streams
         if self.training and self.stream_dropout > 0:
             streams = self._drop_streams(streams)
+        linear = None if self.linear is None else self.linear(streams)
         own = streams[self.schema.target_stream]
         if self.window_normalization:
             scale = measure_scale(own, self.target_channels)
@@ -177,7 +190,11 @@ class MultimodalForecaster(nn.Module):
             future={module_key(name): values[Node(name, OUT)] for name in self.future_streams},
             step_edges=batch.step_edges,
         )
-        return scale.restore(self.head(decoded))
+        said: Tensor = self.head(decoded)
+        if linear is None:
+            return scale.restore(said)
+        forecast: Tensor = self.linear_share(decoded, linear, scale) + scale.widen(said)
+        return forecast
 
     def switch_edge(self, name: str, scale: float) -> None:
         """Multiply what an edge adds; 0 switches it off, 1 on."""

@@ -6,7 +6,7 @@ import json
 import math
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -124,6 +124,12 @@ def evaluate(
     _track(evaluation, subsets, forecaster.info, checkpoint, folder, list(tables), figures)
 
 
+def _describe_ridge(choices: dict[str, Any]) -> str:
+    read = "all streams" if choices["reads"] == "all" else "the target's own past"
+    recent = choices["recent"]
+    return read if recent == 1 else f"{read}, the latest {recent:.0%} of the train windows"
+
+
 def _show(evaluation: Evaluation) -> None:
     """Print what a person wants to know first."""
     from rich.console import Console
@@ -134,7 +140,7 @@ def _show(evaluation: Evaluation) -> None:
         print(f"{name:10}  {first} to {end}{here}")
     print(
         f"{evaluation.num_windows:,} windows, {evaluation.num_values:,} observed values; "
-        f"season {evaluation.season} steps, ridge penalty {evaluation.penalty:g} per window"
+        f"season {evaluation.season} steps; ridge on {_describe_ridge(evaluation.ridge)}"
     )
     for target in evaluation.targets:
         print()

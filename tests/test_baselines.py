@@ -9,25 +9,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.linear_model import Ridge
 from torch import Tensor
 
-from mmts.baselines import least_squares
-from mmts.baselines.features import WindowFeatures
-from mmts.baselines.least_squares import RidgeProblem
 from mmts.baselines.naive import (
     candidate_seasons,
     choose_season,
     forecast_last_value,
     forecast_seasonal,
 )
-from mmts.baselines.ridge import PENALTIES, fit_ridge
-from mmts.baselines.targets import collect_targets
+from mmts.baselines.ridge import fit_ridge
 from mmts.config import load_config
 from mmts.data.config import DataConfig
 from mmts.data.dataset import Dataset, load_dataset, load_streams
 from mmts.data.gathering import WindowGatherer
 from mmts.data.windows import Windows
+from mmts.linear.targets import collect_targets
 from tests.data.test_no_peeking import ORIGIN, overwrite_unknown
 from tests.factories import START, make_frames, make_settings, write_world
 
@@ -146,73 +142,11 @@ class TestSeasonalNaive:
         assert forecast_seasonal(windows, season).equal(forecast_last_value(windows))
 
 
-def make_problem(num_rows: int, num_features: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Make features, targets and masks of six outputs: runs, noise, a mask twice, one empty."""
-    random = np.random.default_rng(0)
-    features = random.normal(0, 1, (num_rows, num_features))
-    features -= features.mean(axis=0)
-    targets = features @ random.normal(size=(num_features, 6)) + random.normal(2, 1, (num_rows, 6))
-    observed = np.ones((num_rows, 6), dtype=bool)
-    observed[: num_rows // 3, 1] = False
-    observed[num_rows // 9 : num_rows // 2, 2] = False
-    observed[:, 3] = random.random(num_rows) < 0.7
-    observed[:, 4] = observed[:, 1]
-    observed[:, 5] = False
-    return features, np.where(observed, targets, 0.0), observed
-
-
 class TestRidge:
-    @pytest.mark.parametrize("shape", [(200, 30), (60, 150), (50, 50)])
-    @pytest.mark.parametrize("is_double", [True, False])
-    def test_maps_equal_those_of_scikit_learn_on_the_rows_observed(
-        self, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int], is_double: bool
-    ) -> None:
-        monkeypatch.setattr(least_squares, "CHUNK", 32)
-        monkeypatch.setattr(least_squares, "BLOCK", 8)
-        monkeypatch.setattr(least_squares, "MAX_DOUBLE", 1500 if is_double else 0)
-        features, targets, observed = make_problem(*shape)
-        rows = torch.from_numpy(features)
-        problem = RidgeProblem(
-            rows.__getitem__, torch.from_numpy(targets), torch.from_numpy(observed)
-        )
-        penalties = (0.01, 1.0)
-        maps = problem.solve(penalties)
-        for place, penalty in enumerate(penalties):
-            for output in range(5):
-                own = observed[:, output]
-                theirs = Ridge(alpha=penalty * own.sum()).fit(features[own], targets[own, output])
-                np.testing.assert_allclose(
-                    maps.weights[place, :, output], theirs.coef_, rtol=1e-4, atol=1e-4
-                )
-                assert float(maps.intercepts[place, output]) == pytest.approx(
-                    theirs.intercept_, abs=1e-4
-                )
-
-    def test_an_output_that_is_never_observed_is_mapped_to_zero(self) -> None:
-        features, targets, observed = (torch.from_numpy(part) for part in make_problem(40, 5))
-        maps = RidgeProblem(features.__getitem__, targets, observed).solve([0.1])
-        assert not maps.weights[0, :, 5].any()
-        assert not maps.intercepts[0, 5].any()
-
-    def test_some_outputs_can_be_solved_alone(self) -> None:
-        features, targets, observed = (torch.from_numpy(part) for part in make_problem(40, 5))
-        problem = RidgeProblem(features.__getitem__, targets, observed)
-        some, every = problem.solve([0.1], torch.tensor([1, 3])), problem.solve([0.1])
-        torch.testing.assert_close(some.weights[..., [1, 3]], every.weights[..., [1, 3]])
-        assert not some.weights[..., [0, 2, 4]].any()
-
-    def test_a_penalty_too_small_to_solve_for_gives_no_numbers(self) -> None:
-        features = torch.ones(40, 3, dtype=torch.float64)
-        targets = torch.randn(40, 1, dtype=torch.float64, generator=torch.manual_seed(0))
-        problem = RidgeProblem(features.__getitem__, targets, torch.ones(40, 1, dtype=torch.bool))
-        maps = problem.solve([0.0, 1.0])
-        assert maps.weights[0].isnan().all()
-        assert maps.weights[1].isfinite().all()
-
     def test_finds_what_depends_linearly_on_the_known_future(self, small_world: Dataset) -> None:
         train, validation, test = map(small_world.windows, ("train", "validation", "test"))
-        ridge = fit_ridge(train, validation, small_world.scaling)
-        assert ridge.penalty in PENALTIES
+        ridge = fit_ridge(train, validation, small_world.category_sizes)
+        assert ridge.fit.config.reads == "all"
         target, observed = collect_targets(test)
         error = (ridge.forecast(test) - target)[observed].abs().mean()
         naive = (forecast_seasonal(test, 24) - target)[observed].abs().mean()
@@ -221,72 +155,13 @@ class TestRidge:
         assert 0.8 < float(error) * scale < 2.0
         assert error < 0.5 * naive
 
-    def test_the_penalty_is_the_best_on_the_validation_split(
-        self, small_world: Dataset, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        train, validation = map(small_world.windows, ("train", "validation"))
-        target, observed = collect_targets(validation)
-        errors = {}
-        for penalty in PENALTIES:
-            monkeypatch.setattr("mmts.baselines.ridge.PENALTIES", (penalty,))
-            forecast = fit_ridge(train, validation, small_world.scaling).forecast(validation)
-            errors[penalty] = float((forecast - target)[observed].square().mean())
-        monkeypatch.undo()
-        chosen = fit_ridge(train, validation, small_world.scaling).penalty
-        assert chosen == min(errors, key=lambda penalty: errors[penalty])
-
-    def test_gathering_again_gives_the_same_as_keeping_the_features(
-        self, small_world: Dataset, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        train, validation = map(small_world.windows, ("train", "validation"))
-        kept = fit_ridge(train, validation, small_world.scaling)
-        monkeypatch.setattr("mmts.baselines.ridge.MAX_KEPT_NUMBERS", 0)
-        gathered = fit_ridge(train, validation, small_world.scaling)
-        assert kept.weights.equal(gathered.weights)
-
-    def test_features_that_never_vary_are_dropped(self, small_world: Dataset) -> None:
-        train, validation = map(small_world.windows, ("train", "validation"))
-        ridge = fit_ridge(train, validation, small_world.scaling)
-        features = WindowFeatures(small_world.schema, small_world.scaling)
-        rows = torch.cat([features(batch) for batch in train.batches(64)])
-        varying = rows.amax(dim=0) > rows.amin(dim=0)
-        assert len(ridge.kept) == int(varying.sum()) < rows.shape[1]
-
-
-class TestFeatures:
-    def test_every_code_has_a_column_and_the_unseen_one_too(self, small_world: Dataset) -> None:
-        batch = next(iter(small_world.windows("test").batches(1)))
-        schema = small_world.schema
-        expected = 0
-        for name, stream in schema.streams.items():
-            sizes = [len(v) + 1 for v in small_world.scaling[name].vocabularies.values()]
-            numbers = len(stream.columns) - len(sizes)
-            ages = 0 if stream.is_static else 1 if stream.is_regular else stream.num_steps
-            expected += stream.num_steps * (numbers + sum(sizes) + len(stream.columns)) + ages
-        rows = WindowFeatures(schema, small_world.scaling)(batch)
-        assert rows.shape == (1, expected)
-        assert rows.isfinite().all()
-
-    def test_an_absent_stream_is_all_zero(self, small_world: Dataset) -> None:
-        frames = make_frames()
-        del frames["weather"]
-        schema, scaling = small_world.schema, small_world.scaling
-        streams, _ = load_streams(CONFIGS, schema, scaling, frames)
-        windows = Windows(torch.tensor([0, 1]), torch.tensor([MICROSECONDS] * 2))
-        batch = WindowGatherer(schema, streams, windows).gather(torch.arange(2))
-        of_weather = schema.model_copy(update={"streams": {"weather": schema.streams["weather"]}})
-        assert not WindowFeatures(of_weather, scaling)(batch).any()
-        rows = WindowFeatures(schema, scaling)(batch)
-        assert rows.any()
-        assert rows.abs().max() < 20
-
 
 @pytest.mark.parametrize("has_leak", [False, True])
 def test_no_baseline_sees_what_is_not_yet_known_and_a_planted_leak_is_found(
     small_world: Dataset, has_leak: bool
 ) -> None:
     train, validation = map(small_world.windows, ("train", "validation"))
-    ridge = fit_ridge(train, validation, small_world.scaling)
+    ridge = fit_ridge(train, validation, small_world.category_sizes)
     schema = small_world.schema
     if has_leak:
         leaky = schema.target.model_copy(update={"delay": -2 * schema.frequency})

@@ -143,7 +143,7 @@ def test_json_holds_everything_but_the_windows(evaluation: Evaluation) -> None:
     assert found["scores"]["ridge"]["load"]["overall"]["coverage"] is None
     assert len(found["scores"]["model"]["load"]["by_step"]) == 6
     assert found["dates"]["test"] == list(evaluation.dates["test"])
-    assert {"season", "penalty", "num_windows", "num_values", "notes"} <= set(found)
+    assert {"season", "ridge", "num_windows", "num_values", "notes"} <= set(found)
     assert "windows" not in found
 
 

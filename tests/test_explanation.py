@@ -96,6 +96,7 @@ def informed(tmp_path_factory: pytest.TempPathFactory) -> Explanation:
             ],
             "head": {"kind": "quantile", "dim": 8},
             "window_normalization": False,
+            "linear": None,
         },
     }
     forecaster, dataset = make_forecaster(write_config(folder, settings))

@@ -27,7 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "data.grid_rows", "data.phased_windows", "data.target_ahead", "data.gathering",
         "data.dataset_faults", "data.dataset", "data.findings",
     ),
-    ("layers",),
+    ("layers", "linear"),
     ("encoders", "interactions.alignment", "interactions.base", "interactions.centring"),
     ("interactions.as_of", "interactions.gathering", "interactions.attending"),
     ("interactions.residual", "interactions.film"),

@@ -47,7 +47,8 @@ def batch(dataset: Dataset) -> Batch:
 
 def configure(folder: Path, **model: Any) -> ExperimentConfig:
     settings = make_settings()
-    settings["model"] |= model
+    # Edges are seen at once where the head does not begin at zero.
+    settings["model"] |= {"linear": None, **model}
     return load_config(write_config(folder, settings))
 
 

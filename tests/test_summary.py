@@ -63,7 +63,7 @@ def test_every_part_is_said(world: Path) -> None:
         "100.0%",
         "left out: no full context",
         "a batch of 64",
-        "model: 13,423 weights",
+        "model: 13,440 weights",
         "attention: weather.1 -> load.2",
         "unusual: nothing was found",
     ):

@@ -12,11 +12,11 @@ from datetime import timedelta
 import torch
 from torch import Tensor
 
-from mmts.baselines.targets import BATCH_SIZE, target_only
 from mmts.config_base import microseconds
 from mmts.data.batch import Batch
 from mmts.data.gathering import WindowGatherer
 from mmts.data.schema import DataSchema
+from mmts.linear.targets import BATCH_SIZE, target_only
 
 NO_SEASON = 1
 """The season where none fits: the seasonal naive forecast is then the last value."""

@@ -30,7 +30,7 @@ from mmts.data.gathering import WindowGatherer
 from mmts.data.layout import build_schema, fit_schema
 from mmts.data.reading.reader import choose_columns, require_trained_columns
 from mmts.data.reading.sources import Source
-from mmts.data.scaling import StreamScaling, calendar_scaling, fit_scaling
+from mmts.data.scaling import StreamScaling, calendar_scaling, category_sizes, fit_scaling
 from mmts.data.schema import DataSchema, StreamSchema
 from mmts.data.splits import SPLITS, Split, resolve_split
 from mmts.data.streams import Stream, build_stream, empty_stream, in_memory
@@ -70,6 +70,14 @@ class Dataset:
             known_at = None if name == "test" else end
             found[name] = list_origins(target, self.schema, begin, end, known_at)
         return found
+
+    @property
+    def category_sizes(self) -> dict[str, dict[str, int]]:
+        """The largest code of each category column, per stream."""
+        return {
+            name: category_sizes(stream, self.scaling[name])
+            for name, stream in self.schema.streams.items()
+        }
 
     def windows(self, split: str) -> WindowGatherer:
         """Return the windows of `train`, `validation` or `test`."""

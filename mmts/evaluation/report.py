@@ -81,8 +81,8 @@ class Evaluation:
 
     scores: per method, per target and for `ALL_TARGETS`, which pools the values of all.
     dates: first moment and end of each split. num_windows, num_values: windows, and target values
-    observed in them. season: in steps, of the seasonal naive forecast and of MASE. penalty: of the
-    ridge, per train window. nominal_coverage: what `coverage` should be; None without quantiles.
+    observed in them. season: in steps, of the seasonal naive forecast and of MASE. ridge: what was
+    chosen for it on validation. nominal_coverage: of `coverage`; None without quantiles.
     notes: what was left out of the scores, and what else to know about them.
     ablation: streams that were missing, or shuffled, in all of this.
     """
@@ -95,7 +95,7 @@ class Evaluation:
     num_values: int
     step: str
     season: int
-    penalty: float
+    ridge: dict[str, Any]
     quantile_levels: tuple[float, ...]
     nominal_coverage: float | None
     notes: tuple[str, ...]

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from mmts import metrics
 from mmts.baselines.naive import choose_season, forecast_last_value, forecast_seasonal
-from mmts.baselines.ridge import PENALTIES, fit_ridge
-from mmts.baselines.targets import collect_targets
+from mmts.baselines.ridge import fit_ridge
 from mmts.checkpoint import CheckpointInfo
 from mmts.data.dataset import Dataset, fingerprint, load_streams, stream_paths
 from mmts.data.gathering import WindowGatherer
@@ -30,14 +29,13 @@ from mmts.evaluation.report import (
 )
 from mmts.evaluation.scoring import Scorer
 from mmts.forecasting import BATCH_SIZE, Forecaster
+from mmts.linear.targets import collect_targets
 from mmts.model import EdgeObserver
 
 MEDIAN_NOTE = (
     "the model's median is fitted to absolute errors and the ridge to squared ones, which favours "
     "the model in MAE: compare RMSE as well"
 )
-
-EDGE_NOTE = "the ridge's penalty is the smallest or the largest of those tried"
 
 logger = logging.getLogger(__name__)
 
@@ -81,10 +79,10 @@ def evaluate(
 ) -> Evaluation:
     """Score a model and three baselines on every window of a split.
 
-    split: `test` or `validation`; on the latter the model's epoch, the season and the penalty were
-    chosen, so that its scores flatter all of them but last value. The baselines are fitted on the
-    train split, as the model was. A model's point forecast is its median, and for RMSE its mean,
-    where it has them.
+    split: `test` or `validation`; on the latter the model's epoch, the season and all about the
+    ridge were chosen, so that its scores flatter all of them but last value. The baselines are
+    fitted on the train split, as the model was. A model's point forecast is its median, and for
+    RMSE its mean, where it has them.
     without: streams that are absent for the model and for the baselines, so that the ridge is
     fitted without them. shuffled: streams of which the model, and no baseline, reads the content
     in another order. The windows stay the same.
@@ -99,7 +97,7 @@ def evaluate(
     read = shuffle(dataset, ablation.shuffled)
     windows = forecast_windows(forecaster, read.windows(split) if ablation.shuffled else gatherer)
     season = choose_season(validation)
-    ridge = fit_ridge(gatherers["train"], validation, dataset.scaling)
+    ridge = fit_ridge(gatherers["train"], validation, dataset.category_sizes)
     baselines = {
         LAST_VALUE: forecast_last_value(gatherer),
         SEASONAL_NAIVE: forecast_seasonal(gatherer, season),
@@ -124,7 +122,7 @@ def evaluate(
         num_values=int(windows.observed.sum()),
         step=str(dataset.schema.clock),
         season=season,
-        penalty=ridge.penalty,
+        ridge=ridge.fit.choices(),
         quantile_levels=levels,
         nominal_coverage=levels[interval[1]] - levels[interval[0]] if interval else None,
         notes=(
@@ -132,7 +130,6 @@ def evaluate(
             *describe_ablation(dataset, ablation),
             *_describe_skipped(dataset, split, windows, scales),
             *([MEDIAN_NOTE] if "0.5" in windows.outputs else []),
-            *([EDGE_NOTE] if ridge.penalty in (min(PENALTIES), max(PENALTIES)) else []),
         ),
         epoch=forecaster.info.epoch,
         run_id=forecaster.info.run_id,

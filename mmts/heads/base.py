@@ -21,6 +21,11 @@ class HeadSettings(Config):
         (), description="Nodes read besides the target stream's and the known future's output."
     )
 
+    @property
+    def is_robust(self) -> bool:
+        """Whether errors count by their size, as for a median, and not by their squares."""
+        return True
+
 
 class Head(nn.Module, ABC):
     """Turns (batch, horizon, dim) into forecasts on the scale of the training target.
@@ -29,6 +34,10 @@ class Head(nn.Module, ABC):
     """
 
     outputs: tuple[str, ...]
+
+    @abstractmethod
+    def begin_at_zero(self) -> None:
+        """Let every output be zero at first."""
 
     @abstractmethod
     def forward(self, decoded: Tensor) -> Tensor:

@@ -18,6 +18,11 @@ class PointHeadConfig(HeadSettings):
         "squared", description="squared forecasts the mean, absolute the median."
     )
 
+    @property
+    def is_robust(self) -> bool:
+        """Whether errors count by their size, as for a median, and not by their squares."""
+        return self.loss == "absolute"
+
 
 class PointHead(Head):
     """One linear output per target."""
@@ -28,6 +33,11 @@ class PointHead(Head):
         self.squared = config.loss == "squared"
         self.outputs = ("mean",) if self.squared else ("0.5",)
         self.project = nn.Linear(config.dim, num_targets)
+
+    def begin_at_zero(self) -> None:
+        """Let every output be zero at first."""
+        nn.init.zeros_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
 
     def forward(self, decoded: Tensor) -> Tensor:
         """Return (batch, horizon, target, 1)."""

@@ -50,6 +50,11 @@ class QuantileHead(Head):
         self.project = nn.Linear(config.dim, num_targets * len(self.outputs))
         self.register_buffer("levels", torch.tensor(config.quantile_levels), persistent=False)
 
+    def begin_at_zero(self) -> None:
+        """Let every output be zero at first."""
+        nn.init.zeros_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
+
     def forward(self, decoded: Tensor) -> Tensor:
         """Return (batch, horizon, target, quantile)."""
         quantiles = rearrange(

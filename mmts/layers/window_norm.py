@@ -24,6 +24,10 @@ class WindowScale:
         """Bring (batch, horizon, target) onto the window's scale."""
         return (target - self.level) / self.spread
 
+    def widen(self, change: Tensor) -> Tensor:
+        """Bring a change (batch, horizon, target, quantile) from the window's scale."""
+        return change * self.spread[..., None]
+
     def restore(self, forecast: Tensor) -> Tensor:
         """Bring (batch, horizon, target, quantile) back from the window's scale."""
         return forecast * self.spread[..., None] + self.level[..., None]

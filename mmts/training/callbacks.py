@@ -25,7 +25,10 @@ logger = logging.getLogger(__name__)
 
 
 class CheckpointWriter(pl.Callback):
-    """Writes `last.mmts` after every epoch and `best.mmts` whenever validation is better."""
+    """Writes `last.mmts` after every epoch and `best.mmts` whenever validation is better.
+
+    What training starts from counts as epoch 0, where it was validated.
+    """
 
     def __init__(self, folder: Path, describe: Callable[[int, float], CheckpointInfo]) -> None:
         """Write into a folder.
@@ -40,8 +43,8 @@ class CheckpointWriter(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the files; raises TrainingError when the loss is no number any more."""
         assert isinstance(pl_module, ForecastingModule)
-        epoch = trainer.current_epoch + 1
-        loss = float(trainer.callback_metrics["val/loss"])
+        epoch = 0 if trainer.sanity_checking else trainer.current_epoch + 1
+        loss = pl_module.validation_loss
         if not math.isfinite(loss):
             raise TrainingError(
                 f"the validation loss is {loss} after epoch {epoch}. Lower "
@@ -74,6 +77,14 @@ class EpochLog(pl.Callback):
         self.writer = writer
         self.began = self.seconds = 0.0
 
+    def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Tell what training starts from."""
+        assert isinstance(pl_module, ForecastingModule)
+        loss = pl_module.validation_loss
+        self._write({"epoch": 0, "val/loss": loss})
+        self.run.log_metrics({"val/loss": loss}, step=0)
+        logger.info("start: validation %.4f, the linear path alone", loss)
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
         self.began = time.monotonic()
@@ -97,12 +108,11 @@ class EpochLog(pl.Callback):
         epoch = trainer.current_epoch + 1
         metrics = {
             "train/loss": pl_module.mean_train_loss(),
-            "val/loss": float(trainer.callback_metrics["val/loss"]),
+            "val/loss": pl_module.validation_loss,
             "train/learning_rate": pl_module.learning_rate,
             "train/windows_per_second": self.num_windows / self.seconds,
         }
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"epoch": epoch, **metrics}) + "\n")
+        self._write({"epoch": epoch, **metrics})
         self.run.log_metrics(metrics, step=epoch)
         logger.info(
             "epoch %d/%s: train %.4f, validation %.4f%s (%.0f windows/s)",
@@ -113,3 +123,7 @@ class EpochLog(pl.Callback):
             ", best so far" if self.writer.best_epoch == epoch else "",
             metrics["train/windows_per_second"],
         )
+
+    def _write(self, line: dict[str, float]) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")

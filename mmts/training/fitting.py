@@ -10,11 +10,12 @@ import pytorch_lightning as pl
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
-from mmts.checkpoint import build_model, own_kinds
+from mmts.checkpoint import own_kinds
 from mmts.config import ExperimentConfig
 from mmts.data.dataset import load_dataset
 from mmts.model import MultimodalForecaster
 from mmts.training.data_module import WindowDataModule
+from mmts.training.linear_start import start_model
 from mmts.training.module import ForecastingModule
 from mmts.training.processes import Processes, choose_accelerator
 from mmts.training.quiet import quiet_lightning
@@ -45,7 +46,8 @@ def fit(
             enable_model_summary=False,
             enable_checkpointing=False,
             logger=False,
-            num_sanity_val_steps=0,
+            # What training starts from is a forecast of its own where there is a linear path.
+            num_sanity_val_steps=-1 if model.linear is not None else 0,
             **_arrange(processes, may_skip_weights=bool(own_kinds(config.model))),
         )
         trainer.fit(module, data)
@@ -62,7 +64,7 @@ def follow(
     join: called when all is ready; holds the processes together until the end.
     """
     dataset = load_dataset(config.data)
-    model = build_model(config, dataset.schema, dataset.scaling)
+    config, model = start_model(config, dataset)
     data = WindowDataModule(dataset, config.training, config.seed, processes)
     with join():
         fit(config, model, data, [StopOnSigterm(processes)])

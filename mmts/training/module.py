@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import pytorch_lightning as pl
@@ -23,7 +24,8 @@ class ForecastingModule(pl.LightningModule):
     epoch and every `log_every_n_steps`.
 
     num_steps: taken so far. epoch_steps: taken in this epoch.
-    round_losses: (step,), of the last round. Losses are those over the parts of all processes.
+    round_losses: (step,), of the last round. validation_loss: the last one. Losses are those over
+    the parts of all processes.
     """
 
     round_losses: Tensor
@@ -49,6 +51,7 @@ class ForecastingModule(pl.LightningModule):
         self.planned_steps = num_steps
         self.num_steps = 0
         self.epoch_steps = 0
+        self.validation_loss = math.nan
         for name in ("train_sum", "validation_sum", "validation_count"):
             self.register_buffer(name, torch.zeros((), dtype=torch.float64), persistent=False)
 
@@ -97,6 +100,7 @@ class ForecastingModule(pl.LightningModule):
         sums = torch.stack([self.validation_sum, self.validation_count])
         total, count = self.processes.add_up(sums)
         loss = total / count.clamp(min=1)
+        self.validation_loss = float(loss)
         # All processes have the same by now, of which the largest is the same to the bit.
         self.log("val/loss", loss.float(), sync_dist=self.processes.count > 1, reduce_fx="max")
 

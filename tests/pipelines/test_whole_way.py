@@ -29,7 +29,9 @@ def workplace(mmts: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_training_leaves_checkpoints_config_and_history(workplace: Path) -> None:
     left = {path.name for path in (workplace / "runs/one").iterdir()}
     assert {"best.mmts", "last.mmts", "config.yaml", "history.jsonl"} <= left
-    epoch = json.loads((workplace / "runs/one/history.jsonl").read_text())
+    lines = (workplace / "runs/one/history.jsonl").read_text().splitlines()
+    start, epoch = map(json.loads, lines)
+    assert set(start) == {"epoch", "val/loss"}
     assert {"epoch", "train/loss", "val/loss"} <= set(epoch)
 
 

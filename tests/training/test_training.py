@@ -14,6 +14,7 @@ from mmts.config import load_config
 from mmts.data.dataset import load_dataset
 from mmts.errors import ConfigError, OutputError, TrainingError
 from mmts.experiment import train
+from mmts.training.linear_start import start_model
 from mmts.training.loader import Rounds, ShuffledBatches
 from mmts.training.optimisation import Optimisation
 from tests.factories import make_settings, write_config
@@ -84,7 +85,8 @@ def test_training_takes_the_steps_of_a_plain_loop(world: Path, tmp_path: Path) -
     config = load_config(world, ["training.max_epochs=2", "training.batch_size=48"])
     train(config, tmp_path / "run")
     dataset = load_dataset(config.data)
-    model = build_model(config, dataset.schema, dataset.scaling).train()
+    _, model = start_model(config, dataset)
+    model.train()
     windows, step = dataset.windows("train"), 0
     num_steps = 2 * len(ShuffledBatches(windows, 48, config.seed, 0))
     optimisation = Optimisation(model, config.training, num_steps)

@@ -1,0 +1,296 @@
+"""Finding a linear path in closed form: what it reads and how far back, chosen on validation."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from mmts.data.gathering import WindowGatherer
+from mmts.linear.confidence import is_better
+from mmts.linear.features import WindowFeatures
+from mmts.linear.path import LinearConfig, LinearMap, LinearPath, Unit
+from mmts.linear.regression import RidgeProblem
+from mmts.linear.sample import Sample, lay_out
+
+PENALTIES = tuple(10.0**exponent for exponent in range(2, -7, -1))
+"""Penalties to choose from, per train window: with 1,000 windows these are 10^5 to 10^-3. Smaller
+ones are tried until two in a row were no better."""
+
+NUM_COMPARED = 6
+"""Steps at which penalties are compared: to solve for every step takes longer."""
+
+MAX_RESIDUALS = 4096
+"""Train windows by whose residuals quantiles are set; of more, evenly spread ones."""
+
+MAX_WEIGHTS = 2**24
+"""Features times outputs up to which all streams are read, 64 MiB in each checkpoint."""
+
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "reads": ("own", "all"),
+    "recent": (1.0, 0.5, 0.25),
+    "units": ("train", "both"),
+}
+"""What `auto` chooses from, the simplest first, in the order in which it is settled."""
+
+MIN_WINDOWS = 200
+"""Train windows that a share of them must hold to be tried."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LinearFit:
+    """A fitted path.
+
+    config: with nothing left open. maps: by their unit. residuals: (window, horizon, target), of
+    train windows, NaN where the target is missing.
+    """
+
+    config: LinearConfig
+    maps: dict[Unit, FittedMap]
+    residuals: Tensor
+
+    def choices(self) -> dict[str, Any]:
+        """Return what was chosen on validation, for a report."""
+        penalties = {
+            f"{name}_{unit}": penalty
+            for unit, found in self.maps.items()
+            for name, penalty in (("own", found.own_penalty), ("every", found.penalty))
+            if penalty is not None
+        }
+        return {**self.config.model_dump(), "penalties": penalties}
+
+    def write_into(self, path: LinearPath, outputs: Sequence[str]) -> None:
+        """Give a path that was built for the fit's config these maps.
+
+        outputs: of the head, `mean` or quantile levels; each level begins as far from the maps as
+        the residuals of the train windows say.
+        """
+        for found, one_map in zip(self.maps.values(), path.maps, strict=True):
+            assert isinstance(one_map, LinearMap)
+            one_map.own.copy_(found.own)
+            one_map.intercepts.copy_(found.intercepts)
+            if one_map.every is not None and found.every is not None:
+                one_map.every.copy_(found.every)
+        for place, output in enumerate(outputs):
+            if output != "mean":
+                for step in range(len(path.quantiles)):
+                    below = self.residuals[:, step].nanquantile(float(output), dim=0)
+                    path.quantiles[step, :, place] = below.nan_to_num()
+
+
+@dataclass(frozen=True)
+class FittedMap:
+    """A map and the penalties of its two parts; see `LinearMap` for the tensors."""
+
+    own_penalty: float
+    own: Tensor
+    intercepts: Tensor
+    penalty: float | None = None
+    every: Tensor | None = None
+
+    def say(self, sample: Sample) -> Tensor:
+        """Return (window, horizon, target), in the unit of the sample, from the last value."""
+        said = torch.einsum("wts,sh->wht", sample.past, self.own) + self.intercepts
+        if self.every is not None:
+            said += (sample.features @ self.every).reshape(said.shape)
+        return said
+
+
+class _Rows(NamedTuple):
+    """features: (row, feature). targets, observed: (row, output). unit: the same, or (row, 1)."""
+
+    features: Tensor
+    targets: Tensor
+    observed: Tensor
+    unit: Tensor
+
+
+def fit_linear(
+    train: WindowGatherer,
+    validation: WindowGatherer,
+    category_sizes: Mapping[str, Mapping[str, int]],
+    config: LinearConfig,
+    is_robust: bool,
+) -> LinearFit:
+    """Fit by ridge regression, which penalises the squares of the weights.
+
+    One map from the past of a target to what follows, the same for all targets; then one from all
+    streams to what that leaves open. Penalties are those with the least error on the validation
+    windows. Whatever makes the path less simple must be better there beyond chance: to read all
+    streams, to leave out older train windows, and to measure in two units.
+
+    is_robust: whether errors are absolute ones, and outliers count less; else errors are squared.
+    """
+    return _Search(train, validation, category_sizes, config, is_robust).run()
+
+
+class _Search:
+    """Candidates that are held against each other, the simpler ones first."""
+
+    def __init__(
+        self,
+        train: WindowGatherer,
+        validation: WindowGatherer,
+        category_sizes: Mapping[str, Mapping[str, int]],
+        config: LinearConfig,
+        is_robust: bool,
+    ) -> None:
+        self.windows = (train, validation)
+        self.config, self.is_robust = config, is_robust
+        self.span = train.schema.horizon * train.schema.frequency
+        features = WindowFeatures(train.schema, category_sizes)
+        num_outputs = train.schema.horizon * len(train.schema.target_columns)
+        self.is_small = features.num_features * num_outputs <= MAX_WEIGHTS
+        if config.reads == "auto" and not self.is_small:
+            logger.info(
+                "linear path: a map from all streams is too large, the target's past is read"
+            )
+        may_read = config.reads == "all" or (config.reads == "auto" and self.is_small)
+        self.features = features if may_read else None
+        self.samples: dict[Unit, tuple[Sample, Sample]] = {}
+        self.fitted: dict[tuple[Unit, str, float], FittedMap] = {}
+
+    def run(self) -> LinearFit:
+        """Return the candidate that no richer one is better than beyond chance."""
+        settings = dict(self.config)
+        simplest = {n: v[0] if settings[n] == "auto" else settings[n] for n, v in CHOICES.items()}
+        best, errors = self._try(simplest)
+        for name, values in CHOICES.items():
+            for value in values[1:] if settings[name] == "auto" else ():
+                choice = {**dict(best.config), name: value}
+                if self._is_possible(choice):
+                    other, its_errors = self._try(choice)
+                    origins = self._sample("train")[1].origins
+                    if is_better(errors, its_errors, origins, self.span):
+                        best, errors = other, its_errors
+        return best
+
+    def _is_possible(self, choice: Mapping[str, Any]) -> bool:
+        num_windows = len(self._sample("train")[0]) * choice["recent"]
+        may_read = choice["reads"] == "own" or self.features is not None
+        return may_read and (choice["recent"] == 1 or num_windows >= MIN_WINDOWS)
+
+    def _try(self, choice: Mapping[str, Any]) -> tuple[LinearFit, Tensor]:
+        """Return a candidate, and its mean error in each validation window, (window,) float64."""
+        config = LinearConfig.model_validate(choice)
+        units, share = config.all_units, choice["recent"]
+        maps = {unit: self._fit(unit, config.reads, share) for unit in units}
+
+        def miss(place: int, share: float, count: int) -> tuple[Tensor, Tensor]:
+            samples = {u: self._sample(u)[place].latest(share).spread(count) for u in units}
+            said = [maps[u].say(sample) * sample.unit for u, sample in samples.items()]
+            truth = samples["train"]
+            return truth.ahead - torch.stack(said).mean(dim=0), truth.observed
+
+        missed, observed = miss(0, share, MAX_RESIDUALS)
+        fit = LinearFit(config, maps, missed.masked_fill(~observed, torch.nan))
+        missed, observed = miss(1, 1.0, len(self._sample("train")[1]))
+        losses = self._losses(missed).masked_fill(~observed, 0.0)
+        return fit, losses.sum(dim=(1, 2)) / observed.sum(dim=(1, 2)).clamp(min=1)
+
+    def _losses(self, missed: Tensor) -> Tensor:
+        return missed.double().abs() if self.is_robust else missed.double().square()
+
+    def _sample(self, unit: Unit) -> tuple[Sample, Sample]:
+        """Return the train and the validation windows."""
+        if unit not in self.samples:
+            train, validation = self.windows
+            self.samples[unit] = (
+                lay_out(train, self.features, unit),
+                lay_out(validation, self.features, unit),
+            )
+        return self.samples[unit]
+
+    def _fit(self, unit: Unit, reads: str, share: float) -> FittedMap:
+        key = (unit, reads, share)
+        if key not in self.fitted:
+            train, validation = self._sample(unit)
+            if reads == "own":
+                self.fitted[key] = self._fit_own(train.latest(share), validation)
+            else:
+                own = self._fit(unit, "own", share)
+                self.fitted[key] = self._fit_every(own, train.latest(share), validation)
+        return self.fitted[key]
+
+    def _fit_own(self, train: Sample, validation: Sample) -> FittedMap:
+        """Fit the map that all targets share: each of them is a row."""
+
+        def rows_of(sample: Sample) -> _Rows:
+            by_target = "window horizon target -> (window target) horizon"
+            return _Rows(
+                sample.past.flatten(0, 1),
+                rearrange(sample.ahead, by_target),
+                rearrange(sample.observed, by_target),
+                rearrange(sample.unit, by_target),
+            )
+
+        horizon, num_targets = train.ahead.shape[1:]
+        penalty, weights, intercepts = self._solve(
+            rows_of(train), rows_of(validation), _compared_steps(horizon)
+        )
+        shared = intercepts[:, None].expand(-1, num_targets).contiguous()
+        return FittedMap(penalty, weights, shared)
+
+    def _fit_every(self, own: FittedMap, train: Sample, validation: Sample) -> FittedMap:
+        """Fit a map from all streams to what the map of the targets' own past leaves open."""
+
+        def rows_of(sample: Sample) -> _Rows:
+            left = (sample.ahead - own.say(sample)).masked_fill(~sample.observed, 0.0)
+            unit = sample.unit.expand_as(left)
+            return _Rows(
+                sample.features, *(part.flatten(1) for part in (left, sample.observed, unit))
+            )
+
+        horizon, num_targets = train.ahead.shape[1:]
+        outputs = _compared_steps(horizon)[:, None] * num_targets + torch.arange(num_targets)
+        penalty, weights, intercepts = self._solve(
+            rows_of(train), rows_of(validation), outputs.flatten()
+        )
+        whole = own.intercepts + intercepts.reshape(own.intercepts.shape)
+        return FittedMap(own.own_penalty, own.own, whole, penalty, weights)
+
+    def _solve(
+        self, train: _Rows, validation: _Rows, compared: Tensor
+    ) -> tuple[float, Tensor, Tensor]:
+        """Return the penalty that is best on validation, its weights and its intercepts.
+
+        compared: (output,) int64, those by which the penalty is chosen. Features that never vary
+        over the train rows get no weight.
+        """
+        used = train.observed.any(dim=1)
+        if not bool(used.all()):
+            train = _Rows(*(part[used] for part in train))
+        kept = torch.nonzero(train.features.amin(dim=0) < train.features.amax(dim=0)).flatten()
+        problem = RidgeProblem(
+            train.features[:, kept], train.targets, train.observed, self.is_robust
+        )
+        features, truth = validation.features[:, kept], validation.targets[:, compared]
+        observed, unit = validation.observed[:, compared], validation.unit
+        unit = unit[:, compared] if unit.shape[1] > 1 else unit
+        errors: dict[float, float] = {}
+        solutions = problem.solve(PENALTIES, compared)
+        for penalty, (weights, intercepts) in zip(PENALTIES, solutions, strict=True):
+            losses = self._losses((features @ weights + intercepts - truth) * unit)
+            error = float(losses.masked_fill(~observed, 0.0).sum())
+            # A penalty too small to be solved for in the arithmetic used is none to choose.
+            errors[penalty] = math.inf if math.isnan(error) else error
+            if min(errors.values()) < min(list(errors.values())[-2:]):
+                break
+        penalty = min(errors, key=errors.__getitem__)
+        every_output = torch.arange(train.targets.shape[1])
+        solved, intercepts = next(problem.solve([penalty], every_output))
+        weights = torch.zeros(train.features.shape[1], train.targets.shape[1])
+        weights[kept] = solved
+        return penalty, weights, intercepts
+
+
+def _compared_steps(horizon: int) -> Tensor:
+    return torch.linspace(0, horizon - 1, min(horizon, NUM_COMPARED)).round().long()

@@ -1,0 +1,85 @@
+"""Windows as rows of numbers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from mmts.config import load_config
+from mmts.data.config import DataConfig
+from mmts.data.dataset import Dataset, load_dataset, load_streams
+from mmts.data.gathering import WindowGatherer
+from mmts.data.windows import Windows
+from mmts.linear.features import WindowFeatures, relative_to_last
+from mmts.linear.path import measure_unit
+from tests.factories import make_frames, make_settings, write_world
+
+CONFIGS = DataConfig.model_validate(make_settings()["data"])
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return load_dataset(load_config(write_world(tmp_path_factory.mktemp("world"))).data)
+
+
+def rows_of(dataset: Dataset, windows: WindowGatherer, unit: str = "train") -> Tensor:
+    batch = windows.gather(torch.arange(min(40, len(windows))))
+    spread = measure_unit("window" if unit == "window" else "train", batch.streams, dataset.schema)
+    return WindowFeatures(dataset.schema, dataset.category_sizes)(batch.streams, spread)
+
+
+def test_values_are_relative_to_the_last_one_observed() -> None:
+    values = torch.tensor([[0.0, 3.0, 0.0, 5.0, 0.0], [0.0, 0.0, 0.0, 0.0, 0.0]])[..., None]
+    observed = torch.tensor([[0, 1, 0, 1, 0], [0, 0, 0, 0, 0]]).bool()[..., None]
+    relative, last = relative_to_last(values, observed)
+    # Before the first one nothing is known: as the last one. A gap holds what stood before it.
+    assert relative[0, :, 0].tolist() == [0.0, -2.0, -2.0, 0.0, 0.0]
+    assert last[:, 0, 0].tolist() == [5.0, 0.0]
+    assert not relative[1].any()
+
+
+def test_every_code_has_a_place_and_the_unseen_one_too(dataset: Dataset) -> None:
+    expected = len(dataset.schema.target_columns)
+    for name, stream in dataset.schema.streams.items():
+        sizes = [len(v) + 1 for v in dataset.scaling[name].vocabularies.values()]
+        numbers = len(stream.columns) - len(sizes)
+        ages = 0 if stream.is_static else 1 if stream.is_regular else stream.num_steps
+        expected += stream.num_steps * (numbers + sum(sizes)) + len(stream.columns) + ages
+    rows = rows_of(dataset, dataset.windows("test"))
+    assert rows.shape[1] == expected
+    assert WindowFeatures(dataset.schema, dataset.category_sizes).num_features == expected
+    assert rows.isfinite().all()
+
+
+def test_only_the_past_of_the_target_is_in_the_unit_of_its_window(dataset: Dataset) -> None:
+    windows = dataset.windows("test")
+    train, window = rows_of(dataset, windows), rows_of(dataset, windows, "window")
+    batch = windows.gather(torch.arange(len(train)))
+    spread = measure_unit("window", batch.streams, dataset.schema)[:, 0]
+    changed = ((train - window).abs() > 1e-6).any(dim=0)
+    steps = dataset.schema.target.num_steps
+    assert 0 < int(changed.sum()) <= steps
+    torch.testing.assert_close(train[:, changed], window[:, changed] * spread)
+
+
+def test_a_level_that_no_training_window_had_changes_nothing_of_the_past(dataset: Dataset) -> None:
+    frames = make_frames()
+    frames["weather"].iloc[:, 2:] += 1000
+    streams, _ = load_streams(CONFIGS, dataset.schema, dataset.scaling, frames)
+    shifted = WindowGatherer(dataset.schema, streams, dataset.windows("test").windows)
+    one, other = rows_of(dataset, dataset.windows("test")), rows_of(dataset, shifted)
+    torch.testing.assert_close(one, other, atol=1e-3, rtol=0)
+
+
+def test_an_absent_stream_is_all_zero(dataset: Dataset) -> None:
+    frames = make_frames()
+    del frames["weather"]
+    schema = dataset.schema
+    streams, _ = load_streams(CONFIGS, schema, dataset.scaling, frames)
+    windows = Windows(torch.tensor([0, 1]), dataset.windows("test").windows.origins[:2])
+    present = rows_of(dataset, WindowGatherer(schema, dataset.streams, windows))
+    absent = rows_of(dataset, WindowGatherer(schema, streams, windows))
+    gone = (present != absent).any(dim=0)
+    assert gone.any()
+    assert not absent[:, gone].any()

@@ -1,0 +1,160 @@
+"""What a linear path reads, how far back, and in which units: chosen where it pays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from mmts.config import load_config
+from mmts.data.config import DataConfig
+from mmts.data.dataset import Dataset, load_dataset
+from mmts.evaluation.rolling import forecast_windows
+from mmts.experiment import train
+from mmts.forecasting import Forecaster
+from mmts.linear import fitting, sample
+from mmts.linear.fitting import LinearFit, fit_linear
+from mmts.linear.path import LinearConfig, LinearPath
+from mmts.training.linear_start import start_model
+from tests.factories import START, write_world
+
+
+def make_dataset(folder: Path, target: np.ndarray, driver: np.ndarray) -> Dataset:
+    """Make an hourly target and a driver known ahead."""
+    times = pd.date_range(START, periods=len(target), freq="h")
+    pd.DataFrame({"time": times, "y": target}).to_csv(folder / "y.csv", index=False)
+    pd.DataFrame({"time": times, "x": driver}).to_csv(folder / "x.csv", index=False)
+    shared = {"time": "time", "context_length": 24}
+    settings = {
+        "root": str(folder),
+        "horizon": 6,
+        "split": {"validation": 0.6, "test": 0.8},
+        "streams": {
+            "target": {"path": "y.csv", "target": ["y"], **shared},
+            "driver": {"path": "x.csv", "future": ["x"], **shared},
+        },
+    }
+    return load_dataset(DataConfig.model_validate(settings))
+
+
+def fit(dataset: Dataset, is_robust: bool = False, **settings: Any) -> LinearFit:
+    return fit_linear(
+        dataset.windows("train"),
+        dataset.windows("validation"),
+        dataset.category_sizes,
+        LinearConfig(**settings),
+        is_robust,
+    )
+
+
+def noise(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=count)
+
+
+class TestWhatIsRead:
+    def test_a_driver_that_drives_is_read(self, tmp_path: Path) -> None:
+        driver = noise(2000)
+        found = fit(make_dataset(tmp_path, 2 * driver + 0.1 * noise(2000, 1), driver))
+        assert found.config.reads == "all"
+
+    def test_a_driver_that_does_nothing_is_left(self, tmp_path: Path) -> None:
+        hours = np.arange(2000)
+        target = np.sin(2 * np.pi * hours / 24) + 0.3 * noise(2000, 1)
+        assert fit(make_dataset(tmp_path, target, noise(2000))).config.reads == "own"
+
+    def test_what_is_told_is_done(self, tmp_path: Path) -> None:
+        driver = noise(800)
+        dataset = make_dataset(tmp_path, driver, driver)
+        told = {"reads": "own", "recent": 0.5, "units": "both"}
+        assert fit(dataset, **told).config == LinearConfig(**told)
+        assert set(fit(dataset, **told).maps) == {"train", "window"}
+
+    def test_a_map_too_large_is_not_tried(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        driver = noise(800)
+        dataset = make_dataset(tmp_path, driver, driver)
+        monkeypatch.setattr(fitting, "MAX_WEIGHTS", 10)
+        assert fit(dataset).config.reads == "own"
+        assert fit(dataset, reads="all").config.reads == "all"
+
+
+def test_old_windows_are_left_out_where_the_world_has_changed(tmp_path: Path) -> None:
+    driver, count = noise(4000), 4000
+    turn = np.where(np.arange(count) < 1400, -2.0, 2.0)
+    changed = make_dataset(tmp_path, turn * driver + 0.1 * noise(count, 1), driver)
+    assert fit(changed, reads="all").config.recent < 1
+    same = make_dataset(tmp_path, 2 * driver + 0.1 * noise(count, 1), driver)
+    assert fit(same, reads="all").config.recent == 1
+
+
+def test_units_of_the_window_are_taken_where_a_driver_moves_a_share_of_the_swing(
+    tmp_path: Path,
+) -> None:
+    driver, count = noise(5000), 5000
+    swing = np.exp(1.5 * np.sin(2 * np.pi * np.arange(count) / 900))
+    apart = make_dataset(tmp_path, swing * driver + 0.01 * noise(count, 1), driver)
+    assert fit(apart, reads="all", recent=1.0).config.units == "both"
+    alike = make_dataset(tmp_path, 2 * driver + 0.5 * noise(count, 1), driver)
+    assert fit(alike, reads="all", recent=1.0).config.units == "train"
+
+
+def test_many_windows_are_thinned_out_evenly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = noise(2000)
+    dataset = make_dataset(tmp_path, 2 * driver + 0.1 * noise(2000, 1), driver)
+    whole = fit(dataset, reads="all", recent=1.0, units="train")
+    monkeypatch.setattr(sample, "MAX_NUMBERS", 200 * 60)
+    thin = sample.lay_out(dataset.windows("train"), None, "train")
+    assert 0 < len(thin) < len(dataset.windows("train"))
+    assert thin.origins.diff().unique().numel() == 1
+    some = fit(dataset, reads="all", recent=1.0, units="train")
+    assert not torch.equal(whole.maps["train"].own, some.maps["train"].own)
+
+
+def test_quantiles_begin_where_the_residuals_say(tmp_path: Path) -> None:
+    target = noise(3000)
+    dataset = make_dataset(tmp_path, target, noise(3000, 1))
+    found = fit(dataset, is_robust=True, reads="own", recent=1.0, units="train")
+    path = LinearPath(dataset.schema, dataset.category_sizes, found.config, 3)
+    found.write_into(path, ("0.1", "0.5", "0.9"))
+    windows = dataset.windows("test")
+    batch = windows.gather(torch.arange(len(windows)))
+    below = (batch.target[..., None] < path(batch.streams)).float().mean(dim=(0, 1, 2))
+    torch.testing.assert_close(below, torch.tensor([0.1, 0.5, 0.9]), atol=0.04, rtol=0)
+    found.write_into(path, ("mean", "mean", "mean"))
+
+
+def test_training_begins_with_the_linear_path_and_never_ends_with_worse(tmp_path: Path) -> None:
+    config = load_config(
+        write_world(tmp_path / "world"),
+        ["training.max_epochs=2", "training.learning_rate=0.5", "model.window_normalization=true"],
+    )
+    result = train(config, tmp_path / "run")
+    # At such a rate nothing is learned: what training started from is what is kept.
+    assert result.best_epoch == 0
+    kept = Forecaster.from_checkpoint(result.checkpoint)
+    assert kept.info.config.model.linear is not None
+    assert "auto" not in dict(kept.info.config.model.linear).values()
+    dataset = load_dataset(config.data)
+    _, model = start_model(config, dataset)
+    assert model.linear is not None
+    windows = dataset.windows("test")
+    with torch.inference_mode():
+        said = model.linear(windows.gather(torch.arange(len(windows))).streams)
+    found = forecast_windows(kept, windows).forecast
+    np.testing.assert_allclose(found, kept.unscale(said.double().numpy()), rtol=1e-4, atol=1e-3)
+
+
+def test_without_a_linear_path_there_is_none(tmp_path: Path) -> None:
+    config = load_config(
+        write_world(tmp_path / "world"), ["training.max_epochs=1", "model.linear=null"]
+    )
+    result = train(config, tmp_path / "run")
+    assert result.best_epoch == 1
+    assert Forecaster.from_checkpoint(result.checkpoint).model.linear is None
