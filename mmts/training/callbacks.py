@@ -113,3 +113,17 @@ class EpochLog(pl.Callback):
             ", best so far" if self.writer.best_epoch == epoch else "",
             metrics["train/windows_per_second"],
         )
+
+
+class AskedEachEpoch(pl.Callback):
+    """Ends the training, in good order, where it is not to go on."""
+
+    def __init__(self, goes_on: Callable[[int, float], bool]) -> None:
+        """Take the question; goes_on: given an epoch, from 1, and its validation loss."""
+        self.goes_on = goes_on
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Ask, when the epoch is written down."""
+        loss = float(trainer.callback_metrics["val/loss"])
+        if not self.goes_on(trainer.current_epoch + 1, loss):
+            trainer.should_stop = True
