@@ -132,7 +132,7 @@ def _faults_of_value(searched: SearchedConfig, key: str, value: Any) -> Iterator
             fault = line.strip().removeprefix(f"{searched.where}:").strip()
             if fault.startswith(f"{key}:"):
                 yield f"tuning.search.{fault}"
-            elif "unknown key" in fault or "does not exist" in fault:
+            elif "unknown key" in fault or "the list has places" in fault:
                 # Whatever its value is.
                 yield f"{place}: {fault}"
             elif fault:

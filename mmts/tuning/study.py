@@ -70,6 +70,11 @@ class Study:
             pruner=_build_pruner(tuning),
         )
 
+    def close(self) -> None:
+        """Let go of the file."""
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+
     @property
     def run_id(self) -> str | None:
         """The run of the study in MLflow."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmts.checkpoint import build_model
 from mmts.errors import ConfigError
-from mmts.experiment import read_training_data
+from mmts.experiment import TrainingData, read_training_data
 from mmts.tracking.run import Status, TrackedRun, start_run
 from mmts.training.processes import find_processes
 from mmts.tuning.config import label
@@ -64,42 +65,54 @@ def tune(searched: SearchedConfig, folder: Path) -> StudyResult:
     data = read_training_data(config.data)
     build_model(config, data.dataset.schema, data.dataset.scaling)
     place = StudyFolder(folder)
-    with place.opened(config, data.hashes):
-        study = Study(place.database, tuning)
+    with (
+        place.opened(config, data.hashes),
+        closing(Study(place.database, tuning)) as study,
+    ):
         for interrupted in study.repeat_interrupted():
             _clear_away(searched, place, interrupted)
         keep_results(searched, place, study.records())
         num_missing = max(0, tuning.num_trials - len(_ended(study)))
-        was_stopped = False
-        if num_missing:
-            run = _start_run(searched, place, study)
-            work = Work(
-                searched=searched,
-                folder=place,
-                num_trials=num_missing,
-                until=None
-                if tuning.timeout is None
-                else time.monotonic() + tuning.timeout.total_seconds(),
-                runs=folder.parent,
-                parent_run_id=run.run_id,
-            )
-            status: Status = "FAILED"
-            try:
-                train_trials(
-                    work,
-                    tuning.workers,
-                    data,
-                    lambda number: _report(searched, place, study, number),
-                )
-                status = "FINISHED"
-            except KeyboardInterrupt:
-                status, was_stopped = "KILLED", True
-            finally:
-                keep_results(searched, place, study.records())
-                _log_results(run, place, _ended(study))
-                run.finish(status)
+        was_stopped = num_missing > 0 and not _train_missing(
+            searched, place, study, data, num_missing
+        )
         records = _ended(study)
-        return StudyResult(place, records, max(0, tuning.num_trials - len(records)), was_stopped)
+    num_missing = max(0, tuning.num_trials - len(records))
+    return StudyResult(place, records, num_missing, was_stopped)
+
+
+def _train_missing(
+    searched: SearchedConfig,
+    folder: StudyFolder,
+    study: Study,
+    data: TrainingData,
+    num_missing: int,
+) -> bool:
+    """Train so many trials, and keep what comes of them; returns False where Ctrl-C ended it."""
+    tuning = searched.tuning
+    timeout = None if tuning.timeout is None else tuning.timeout.total_seconds()
+    run = _start_run(searched, folder, study)
+    work = Work(
+        searched=searched,
+        folder=folder,
+        num_trials=num_missing,
+        until=None if timeout is None else time.monotonic() + timeout,
+        runs=folder.path.parent,
+        parent_run_id=run.run_id,
+    )
+    status: Status = "FAILED"
+    try:
+        train_trials(
+            work, tuning.workers, data, lambda number: _report(searched, folder, study, number)
+        )
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+    finally:
+        keep_results(searched, folder, study.records())
+        _log_results(run, folder, _ended(study))
+        run.finish(status)
+    return status == "FINISHED"
 
 
 def _ended(study: Study) -> list[TrialRecord]:

@@ -12,6 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -82,10 +83,10 @@ class _Tickets:
 def _train_here(
     work: Work, tickets: _Tickets, data: TrainingData | None, report: Callable[[int], None]
 ) -> None:
-    study = Study(work.folder.database, work.searched.tuning)
-    trials = Trials(work.searched, work.folder, study, work.runs, work.parent_run_id, data)
-    while tickets.take():
-        report(trials.run_next())
+    with closing(Study(work.folder.database, work.searched.tuning)) as study:
+        trials = Trials(work.searched, work.folder, study, work.runs, work.parent_run_id, data)
+        while tickets.take():
+            report(trials.run_next())
 
 
 class _Team:
