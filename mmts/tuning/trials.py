@@ -6,14 +6,17 @@ import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from mmts.config import ExperimentConfig
 from mmts.data.config import DataConfig
 from mmts.data.dataset import Dataset
+from mmts.data.scaling import ColumnScaling
 from mmts.errors import ConfigError, DataError, TrainingError
 from mmts.experiment import TrainingData, Trial, read_training_data, train
+from mmts.training.loader import OrderedBatches
 from mmts.tuning.config import label
 from mmts.tuning.folder import StudyFolder
 from mmts.tuning.space import SearchedConfig
@@ -21,6 +24,7 @@ from mmts.tuning.study import OpenTrial, Study
 
 logger = logging.getLogger(__name__)
 
+_WINDOWS_AT_ONCE = 1024
 # What a combination of settings may bring about. All else ends the study.
 _FAILURES = (ConfigError, DataError, TrainingError)
 
@@ -85,7 +89,7 @@ class Trials:
                 began=trial.keep_run_id,
                 data=data,
                 goes_on=goes_on,
-                params={key: label(value) for key, value in trial.values.items()},
+                params={key: _plain(value) for key, value in trial.values.items()},
                 store=self.runs,
                 parent_run_id=self.parent_run_id,
             ),
@@ -101,8 +105,8 @@ class Trials:
         data = self.last_read[1]
         if not _is_measured_alike(self.data.dataset, data.dataset):
             raise ConfigError(
-                "the validation windows, or the scale of the target, are others than without what "
-                "is searched: the loss could not be compared."
+                "the validation windows, or the values of the target, are others than without "
+                "what is searched: the loss could not be compared."
             )
         return data
 
@@ -119,13 +123,33 @@ def say_value(value: object) -> str:
     return value if isinstance(value, str) else label(value)
 
 
+def _plain(value: Any) -> str | int | float | bool | None:
+    return value if value is None or isinstance(value, str | int | float) else label(value)
+
+
 def _is_measured_alike(one: Dataset, other: Dataset) -> bool:
+    """Whether a validation loss is one of the same values of the same windows, in the same unit."""
     windows, others = one.origins["validation"], other.origins["validation"]
-    target, columns = one.schema.target_stream, one.schema.target_columns
-    scales = [[data.scaling[target].numbers[column] for column in columns] for data in (one, other)]
     return (
         one.items == other.items
         and torch.equal(windows.items, others.items)
         and torch.equal(windows.origins, others.origins)
-        and scales[0] == scales[1]
+        and _scales(one) == _scales(other)
+        and all(
+            torch.equal(mine.target_observed, theirs.target_observed)
+            and torch.equal(
+                mine.target.masked_fill(~mine.target_observed, 0.0),
+                theirs.target.masked_fill(~theirs.target_observed, 0.0),
+            )
+            for mine, theirs in zip(_batches(one), _batches(other), strict=True)
+        )
     )
+
+
+def _scales(dataset: Dataset) -> list[ColumnScaling]:
+    numbers = dataset.scaling[dataset.schema.target_stream].numbers
+    return [numbers[column] for column in dataset.schema.target_columns]
+
+
+def _batches(dataset: Dataset) -> OrderedBatches:
+    return OrderedBatches(dataset.windows("validation"), _WINDOWS_AT_ONCE)

@@ -21,7 +21,7 @@ from mmts.tuning.config import TuningConfig
 from mmts.tuning.space import load_searched_config
 from mmts.tuning.study import OpenTrial, Study
 from mmts.tuning.tune import StudyResult, tune
-from tests.factories import make_frames, write_config, write_frames
+from tests.factories import make_frames, write_config, write_frames, write_world
 from tests.tuning.worlds import make_searched_settings, write_searched
 
 
@@ -285,17 +285,38 @@ def test_a_key_of_the_data_is_searched_on_data_read_again(
     assert 2 <= len(readings) <= 3
 
 
-def test_trials_on_other_validation_windows_are_not_compared(tmp_path: Path) -> None:
-    # So long a context that the first windows of the validation split have lost it.
-    settings = make_searched_settings(
-        {"data.streams.load.context_length": ["24h", "12d"]}, num_trials=6, startup_trials=6
-    )
+@pytest.mark.parametrize(
+    ("key", "kept", "other"),
+    [
+        # So long that the first windows of the validation split have no full context.
+        ("data.streams.load.context_length", "24h", "270h"),
+        # As if what is hard to forecast had never been.
+        ("data.streams.load.valid_range", {}, {"load": [None, 500]}),
+    ],
+)
+def test_trials_that_are_measured_on_something_else_are_not_compared(
+    tmp_path: Path, key: str, kept: object, other: object
+) -> None:
+    settings = make_searched_settings({key: [kept, other]}, num_trials=6, startup_trials=6)
     settings["data"]["split"] = {"validation": "2024-01-12", "test": "2024-01-15"}
-    result = tune(write_searched(tmp_path, settings), tmp_path / "s")
+    path = write_world(tmp_path, settings)
+    frames = make_frames()
+    load = frames["load"]
+    load.loc[load["time"] == "2024-01-13T05:00", "load"] = 1000.0
+    write_frames(tmp_path, frames)
+    result = tune(load_searched_config(path), tmp_path / "s")
     for record in result.records:
-        (length,) = record.values.values()
-        assert record.outcome == ("complete" if length == "24h" else "failed")
+        (value,) = record.values.values()
+        assert record.outcome == ("complete" if value == kept else "failed")
     assert len({record.outcome for record in result.records}) == 2
+
+
+def test_halving_gives_further_epochs_to_the_best_alone(tmp_path: Path) -> None:
+    tuning = TuningConfig(search={"x": {"low": 0, "high": 1}}, pruner="halving")
+    study = Study(tmp_path / "study.db", tuning)
+    epochs = [draw(study, lambda epoch, level=level: float(level)) for level in (1, 2, 3, 0.5)]
+    assert epochs[0] == epochs[3] == 6
+    assert epochs[1:3] == [1, 1]
 
 
 def draw(study: Study, curve: Callable[[int], float], num_epochs: int = 6) -> int:
