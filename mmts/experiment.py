@@ -203,8 +203,9 @@ def _keep(
             folder / HISTORY, run, data.windows_per_epoch, settings.log_every_n_steps, writer
         )
         others: list[Any] = [EpochProgress(data.windows_per_epoch)] if progress_bar else []
-        if trial is not None:
-            others.append(AskedEachEpoch(trial.goes_on))
+        asked = None if trial is None else AskedEachEpoch(trial.goes_on)
+        if asked is not None:
+            others.append(asked)
         with team.together(if_it_hangs=lambda: run.finish("FAILED")):
             logger.info(
                 "training %d weights on %d windows, validating on %d%s",
@@ -216,6 +217,8 @@ def _keep(
             num_epochs = fit(config, model, data, [writer, log, *others, stop])
         for file in (BEST, HISTORY) if trial is None else (HISTORY,):
             run.log_file(folder / file)
+        if asked is not None:
+            run.set_tags({"trial": "pruned" if asked.has_ended else "complete"})
         run.log_metrics({"val/best_loss": writer.best_loss}, step=writer.best_epoch)
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):

@@ -116,14 +116,18 @@ class EpochLog(pl.Callback):
 
 
 class AskedEachEpoch(pl.Callback):
-    """Ends the training, in good order, where it is not to go on."""
+    """Ends the training, in good order, where it is not to go on.
+
+    has_ended: whether it was ended so.
+    """
 
     def __init__(self, goes_on: Callable[[int, float], bool]) -> None:
         """Take the question; goes_on: given an epoch, from 1, and its validation loss."""
         self.goes_on = goes_on
+        self.has_ended = False
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Ask, when the epoch is written down."""
         loss = float(trainer.callback_metrics["val/loss"])
         if not self.goes_on(trainer.current_epoch + 1, loss):
-            trainer.should_stop = True
+            self.has_ended = trainer.should_stop = True
