@@ -17,6 +17,7 @@ from mmts.errors import ConfigError, nearest, raise_all
 from mmts.model import ModelConfig
 from mmts.tracking.config import TrackingConfig
 from mmts.training.config import TrainingConfig
+from mmts.tuning.config import TuningConfig
 
 
 class ExperimentConfig(Config):
@@ -32,6 +33,9 @@ class ExperimentConfig(Config):
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     tracking: TrackingConfig = TrackingConfig()
+    tuning: TuningConfig | None = Field(
+        None, description="What `mmts tune` searches; a training by itself takes no notice of it."
+    )
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as plain JSON values that `from_json` reads."""

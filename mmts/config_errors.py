@@ -66,7 +66,7 @@ def _describe(fault: ErrorDetails, model: type[BaseModel], settings: Any) -> str
             return f"{path}: {fault['input']!r} will not do: choose {context['expected']}{hint}"
         case "kind":
             return f"{path}: {fault['msg']}"
-        case "node" | "duration" | "period" | "length" | "cut" | "time_zone":
+        case "node" | "duration" | "period" | "length" | "cut" | "time_zone" | "number" | "space":
             return f"{path}: {fault['msg']}."
         case _:
             message = fault["msg"][0].lower() + fault["msg"][1:]

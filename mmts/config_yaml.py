@@ -113,14 +113,22 @@ def apply_override(settings: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path.strip():
         raise ConfigError(f"--set {override}: write it as key.of.setting=value.")
-    keys = path.strip().split(".")
-    value = parse_yaml(text, f"--set {override}")
+    set_key(settings, path.strip(), parse_yaml(text, f"--set {override}"), f"--set {override}")
+
+
+def set_key(settings: dict[str, Any], path: str, value: Any, said: str) -> None:
+    """Set one key in place, such as `training.batch_size`, and make the groups that lead there.
+
+    said: what begins a message. Raises ConfigError when the path leads through something that is
+    not a mapping or a list.
+    """
+    keys = path.split(".")
     place: Any = settings
     for depth, key in enumerate(keys):
         last = depth == len(keys) - 1
         where = ".".join(keys[: depth + 1])
         if isinstance(place, list):
-            place = _step_into_list(place, key, where, override, value if last else None, last)
+            place = _step_into_list(place, key, where, said, value if last else None, last)
         elif isinstance(place, dict):
             if last:
                 place[key] = value
@@ -128,15 +136,15 @@ def apply_override(settings: dict[str, Any], override: str) -> None:
                 place[key] = {}
             place = place[key]
         else:
-            raise ConfigError(f"--set {override}: {'.'.join(keys[:depth])} holds no settings.")
+            raise ConfigError(f"{said}: {'.'.join(keys[:depth])} holds no settings.")
 
 
 def _step_into_list(
-    place: list[Any], key: str, where: str, override: str, value: Any, last: bool
+    place: list[Any], key: str, where: str, said: str, value: Any, last: bool
 ) -> Any:
     if not key.isdecimal() or int(key) >= len(place):
         raise ConfigError(
-            f"--set {override}: {where} does not exist; the list has places 0 to {len(place) - 1}."
+            f"{said}: {where} does not exist; the list has places 0 to {len(place) - 1}."
         )
     if last:
         place[int(key)] = value

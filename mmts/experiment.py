@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from mmts.checkpoint import CheckpointInfo, current_versions, own_kinds
 from mmts.config import ExperimentConfig
+from mmts.data.config import DataConfig
 from mmts.data.dataset import Dataset, fingerprint, load_dataset, stream_paths
 from mmts.data.splits import SPLITS
 from mmts.errors import OutputError, TrainingError
@@ -19,7 +22,7 @@ from mmts.files import make_folder, write_whole
 from mmts.model import MultimodalForecaster
 from mmts.tracking.run import Status, TrackedRun, start_run
 from mmts.training.joining import joined_by_torchrun
-from mmts.training.linear_start import start_model
+from mmts.training.linear_start import LinearFits, start_model
 from mmts.training.processes import Processes, find_processes, muted
 from mmts.training.team import Team
 
@@ -42,6 +45,49 @@ class TrainingResult:
     seconds: float
 
 
+@dataclass(frozen=True)
+class TrainingData:
+    """What a training reads.
+
+    hashes: SHA-256 of what each stream was read from. linear_fits: found so far, as several
+    trainings may begin with the same.
+    """
+
+    dataset: Dataset
+    hashes: dict[str, str]
+    linear_fits: LinearFits = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What makes a training one trial of a study.
+
+    name: of its run in MLflow. began: told the id of that run, or None.
+    data: read before, as several trials share them.
+    goes_on: told the number of each epoch, from 1, and its validation loss; answers whether there
+    shall be another one. params: what is tried, by key of the config.
+    store: the folder of runs, for MLflow. parent_run_id: of the study; None if not tracked.
+    """
+
+    name: str
+    began: Callable[[str | None], None]
+    data: TrainingData
+    goes_on: Callable[[int, float], bool]
+    params: Mapping[str, str | int | float | bool | None]
+    store: Path
+    parent_run_id: str | None = None
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What shows the run below that of the study."""
+        return {} if self.parent_run_id is None else {"mlflow.parentRunId": self.parent_run_id}
+
+
+def read_training_data(config: DataConfig) -> TrainingData:
+    """Read what trainings need; raises DataError with every fault."""
+    return TrainingData(load_dataset(config), fingerprint(config))
+
+
 def new_run_folder(runs: Path, name: str) -> Path:
     """Return a folder that does not exist yet, named after the experiment and the time."""
     base = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -51,10 +97,17 @@ def new_run_folder(runs: Path, name: str) -> Path:
     return folder
 
 
-def train(config: ExperimentConfig, folder: Path, progress_bar: bool = False) -> TrainingResult:
+def train(
+    config: ExperimentConfig,
+    folder: Path,
+    progress_bar: bool = False,
+    trial: Trial | None = None,
+) -> TrainingResult:
     """Train the model of a resolved config and keep its best and last checkpoint.
 
     folder: where the run's files go; its parent holds the MLflow store by default.
+    trial: where the training belongs to a study, which takes one process alone; its checkpoints
+    are then not copied to MLflow.
     Of several processes the first one keeps and logs; under torchrun all return the same result.
     Raises DataError or ConfigError before anything is written, and OutputError when the folder
     holds something already.
@@ -62,7 +115,7 @@ def train(config: ExperimentConfig, folder: Path, progress_bar: bool = False) ->
     processes = find_processes(config.training)
     with joined_by_torchrun(config, processes):
         if processes.is_first:
-            result = _lead(config, folder, processes, progress_bar)
+            result = _lead(config, folder, processes, progress_bar, trial)
         else:
             result = None
             with muted():
@@ -74,7 +127,11 @@ def train(config: ExperimentConfig, folder: Path, progress_bar: bool = False) ->
 
 
 def _lead(
-    config: ExperimentConfig, folder: Path, processes: Processes, progress_bar: bool
+    config: ExperimentConfig,
+    folder: Path,
+    processes: Processes,
+    progress_bar: bool,
+    trial: Trial | None,
 ) -> TrainingResult:
     """Train as the only process, or as the first of several."""
     began = time.monotonic()
@@ -82,45 +139,43 @@ def _lead(
         raise OutputError(f"{folder}: is a file. Name a new folder for this run.")
     if folder.exists() and any(folder.iterdir()):
         raise OutputError(f"{folder}: holds files already. Name a new folder for this run.")
-    dataset = load_dataset(config.data)
-    config, model = start_model(config, dataset)
+    data = read_training_data(config.data) if trial is None else trial.data
+    config, model = start_model(config, data.dataset, data.linear_fits)
     for stream in model.schedule.idle_streams():
         logger.warning("stream %r has no path to the head: it is not used", stream)
-    hashes = fingerprint(config.data)
-
     make_folder(folder)
     write_whole(folder / "config.yaml", config.to_yaml())
     with Team(config, processes) as team:
-        return _keep(config, folder, dataset, model, hashes, team, progress_bar, began)
+        return _keep(config, folder, data, model, team, progress_bar, trial, began)
 
 
 def _keep(
     config: ExperimentConfig,
     folder: Path,
-    dataset: Dataset,
+    read: TrainingData,
     model: MultimodalForecaster,
-    hashes: dict[str, str],
     team: Team,
     progress_bar: bool,
+    trial: Trial | None,
     began: float,
 ) -> TrainingResult:
     """Train a model, and keep and record what comes of it."""
     # Heavy, and not needed to find out that the data are wrong.
-    from mmts.training.callbacks import BEST, HISTORY, CheckpointWriter, EpochLog
+    from mmts.training.callbacks import BEST, HISTORY, AskedEachEpoch, CheckpointWriter, EpochLog
     from mmts.training.data_module import WindowDataModule
     from mmts.training.fitting import fit
     from mmts.training.module import count_parameters
     from mmts.training.progress import EpochProgress
     from mmts.training.stopping import StopOnSigterm
 
-    processes = team.processes
+    processes, dataset, hashes = team.processes, read.dataset, read.hashes
     run = start_run(
         config.tracking,
         experiment=config.tracking.experiment or config.name,
-        run_name=folder.name,
-        store=folder.parent,
+        run_name=folder.name if trial is None else trial.name,
+        store=folder.parent if trial is None else trial.store,
         description=_describe_run(config, dataset),
-        tags=config.tracking.tags,
+        tags=config.tracking.tags if trial is None else {**config.tracking.tags, **trial.tags},
     )
     status: Status = "FAILED"
     on_interrupt = signal.getsignal(signal.SIGINT)
@@ -129,6 +184,9 @@ def _keep(
         stop.listen()
         num_parameters = count_parameters(model)
         _log_setup(run, config, dataset, hashes, folder, num_parameters)
+        if trial is not None:
+            trial.began(run.run_id)
+            run.log_params(trial.params)
 
         def describe(epoch: int, loss: float) -> CheckpointInfo:
             return CheckpointInfo(
@@ -150,7 +208,10 @@ def _keep(
         log = EpochLog(
             folder / HISTORY, run, data.windows_per_epoch, settings.log_every_n_steps, writer
         )
-        bar = [EpochProgress(data.windows_per_epoch)] if progress_bar else []
+        others: list[Any] = [EpochProgress(data.windows_per_epoch)] if progress_bar else []
+        asked = None if trial is None else AskedEachEpoch(trial.goes_on)
+        if asked is not None:
+            others.append(asked)
         with team.together(if_it_hangs=lambda: run.finish("FAILED")):
             logger.info(
                 "training %d weights on %d windows, validating on %d%s",
@@ -159,9 +220,11 @@ def _keep(
                 len(data.validation),
                 f", in {processes.count} processes" if processes.count > 1 else "",
             )
-            num_epochs = fit(config, model, data, [writer, log, *bar, stop])
-        for file in (BEST, HISTORY):
+            num_epochs = fit(config, model, data, [writer, log, *others, stop])
+        for file in (BEST, HISTORY) if trial is None else (HISTORY,):
             run.log_file(folder / file)
+        if asked is not None:
+            run.set_tags({"trial": "pruned" if asked.has_ended else "complete"})
         run.log_metrics({"val/best_loss": writer.best_loss}, step=writer.best_epoch)
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):

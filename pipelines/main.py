@@ -12,6 +12,7 @@ from .forecast import forecast
 from .init import init
 from .terminal import run_app
 from .train import train
+from .tune import tune
 from .ui import ui
 
 app = typer.Typer(
@@ -22,7 +23,7 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Train forecasting models on several CSV streams at once.",
 )
-for command in (init, train, forecast, evaluate, explain, check, ui):
+for command in (init, train, tune, forecast, evaluate, explain, check, ui):
     app.command()(command)
 app.add_typer(config.app, name="config")
 

@@ -14,7 +14,8 @@ from tests.conftest import ROOT
 # From the ground up. A file imports only what stands before it; a folder stands for its files,
 # among which the same holds in the order given, or in any order that has no circle.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "config_base", "kinds", "tokens", "files", "training.config", "tracking.config"),
+    ("errors", "config_base", "kinds", "tokens", "files", "training.config", "tracking.config",
+     "tuning.config"),
     ("config_yaml", "config_errors", "losses", "metrics", "inspection"),
     (
         "data.text", "data.config", "data.cache.digests", "data.cache.array_files",
@@ -44,6 +45,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("plots", "summary"),
     ("tracking", "training"),
     ("experiment",),
+    ("tuning",),
 )  # fmt: skip
 
 FILES = sorted((ROOT / "mmts").rglob("*.py"))
@@ -129,7 +131,7 @@ def loaded_by(*arguments: object) -> set[str]:
 HEAVY = {
     "pytorch_lightning", "lightning_fabric", "lightning_utilities", "torchmetrics", "mlflow",
     "sqlalchemy", "sklearn", "scipy", "matplotlib", "PIL", "plotly", "rich", "holidays",
-    "tensorboard", "sympy",
+    "tensorboard", "sympy", "optuna",
 }  # fmt: skip
 
 
@@ -144,7 +146,8 @@ def test_a_forecast_loads_neither_lightning_nor_mlflow_nor_scikit_learn(
 def test_help_loads_nothing_heavy() -> None:
     heavy = HEAVY | {"torch", "pandas", "numpy", "pyarrow", "yaml"}
     everything, of_a_command = loaded_by("--help"), loaded_by("forecast", "--help")
-    assert "typer" in everything & of_a_command
-    assert not (everything | of_a_command) & heavy
+    of_a_search = loaded_by("tune", "--help")
+    assert "typer" in everything & of_a_command & of_a_search
+    assert not (everything | of_a_command | of_a_search) & heavy
     # Typer itself takes it to read the options of a command.
     assert "pydantic" not in everything

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mmts.config import load_config
+from mmts.tuning.space import load_searched_config
 from tests.conftest import ROOT, Command
 
 README = (ROOT / "README.md").read_text()
@@ -29,6 +30,14 @@ def test_the_interactions_shown_are_valid(tmp_path: Path) -> None:
     path = tmp_path / "load.yaml"
     path.write_text(streams + interactions)
     assert len(load_config(path).model.interactions) > 4
+
+
+def test_the_search_shown_is_valid(tmp_path: Path) -> None:
+    (streams,) = [block for block in BLOCKS if "my-load" in block]
+    (search,) = [block for block in BLOCKS if "tuning:" in block]
+    path = tmp_path / "load.yaml"
+    path.write_text(streams + search)
+    assert len(load_searched_config(path).tuning.search) == 3
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#:]+)\)", README))

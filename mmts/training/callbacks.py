@@ -127,3 +127,21 @@ class EpochLog(pl.Callback):
     def _write(self, line: dict[str, float]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+
+class AskedEachEpoch(pl.Callback):
+    """Ends the training, in good order, where it is not to go on.
+
+    has_ended: whether it was ended so.
+    """
+
+    def __init__(self, goes_on: Callable[[int, float], bool]) -> None:
+        """Take the question; goes_on: given an epoch, from 1, and its validation loss."""
+        self.goes_on = goes_on
+        self.has_ended = False
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Ask, when the epoch is written down."""
+        assert isinstance(pl_module, ForecastingModule)
+        if not self.goes_on(trainer.current_epoch + 1, pl_module.validation_loss):
+            self.has_ended = trainer.should_stop = True

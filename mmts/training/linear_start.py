@@ -8,40 +8,49 @@ import time
 from mmts.checkpoint import build_model
 from mmts.config import ExperimentConfig
 from mmts.data.dataset import Dataset
-from mmts.linear.fitting import fit_linear
+from mmts.linear.fitting import LinearFit, fit_linear
+from mmts.linear.path import LinearConfig
 from mmts.model import MultimodalForecaster
 
 logger = logging.getLogger(__name__)
 
 
+LinearFits = dict[tuple[LinearConfig, bool], LinearFit]
+"""Fits on the same data, by their settings and whether they are robust."""
+
+
 def start_model(
-    config: ExperimentConfig, dataset: Dataset
+    config: ExperimentConfig, dataset: Dataset, known: LinearFits | None = None
 ) -> tuple[ExperimentConfig, MultimodalForecaster]:
     """Return the model with its linear path fitted, and the config with what was chosen for it.
 
-    Several processes that do this with the same data come to the same.
+    Several processes that do this with the same data come to the same. known: fits on these data,
+    of which none is made twice, and to which a new one is added.
     """
     settings = config.model.linear
     if settings is None:
         return config, build_model(config, dataset.schema, dataset.scaling)
-    began = time.monotonic()
-    fit = fit_linear(
-        dataset.windows("train"),
-        dataset.windows("validation"),
-        dataset.category_sizes,
-        settings,
-        # What the head forecasts decides how errors count.
-        is_robust=config.model.head.is_robust,
-    )
-    logger.info(
-        "linear path: reads %s, fitted on %s of the train windows in %.1f s",
-        "all streams" if fit.config.reads == "all" else "the target's own past",
-        "all" if fit.config.recent == 1 else f"the latest {fit.config.recent:.0%}",
-        time.monotonic() - began,
-    )
+    # What the head forecasts decides how errors count.
+    is_robust = config.model.head.is_robust
+    known = {} if known is None else known
+    fit = known.get((settings, is_robust)) or _fit(settings, is_robust, dataset)
+    known[settings, is_robust] = fit
     model_config = config.model.model_copy(update={"linear": fit.config})
     config = config.model_copy(update={"model": model_config})
     model = build_model(config, dataset.schema, dataset.scaling)
     assert model.linear is not None
     fit.write_into(model.linear, model.outputs)
     return config, model
+
+
+def _fit(settings: LinearConfig, is_robust: bool, dataset: Dataset) -> LinearFit:
+    began = time.monotonic()
+    train, validation = dataset.windows("train"), dataset.windows("validation")
+    fit = fit_linear(train, validation, dataset.category_sizes, settings, is_robust)
+    logger.info(
+        "linear path: reads %s, fitted on %s of the train windows in %.1f s",
+        "all streams" if fit.config.reads == "all" else "the target's own past",
+        "all" if fit.config.recent == 1 else f"the latest {fit.config.recent:.0%}",
+        time.monotonic() - began,
+    )
+    return fit

@@ -1,0 +1,1 @@
+"""Searching for settings: studies of many trainings, chosen on the validation split."""
