@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,12 +16,23 @@ MAX_BUCKETS = 64
 """Places of a hashed category, per step: one for each of thousands would fill all memory."""
 
 
-def relative_to_last(values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-    """Return values less the last one observed, and that one, (batch, 1, channel).
+Level = Literal["last", "mean", "zero"]
+"""What past values are relative to: the last one observed, the mean of those in the window, or the
+mean of the train split, which is zero."""
 
-    values, observed: (batch, step, channel). A value that is missing counts as the one before it;
-    those before the first observed one count as the last. The last is zero where none is observed.
+
+def relative_to(level: Level, values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+    """Return values less their level, and that level, (batch, 1, channel).
+
+    values, observed: (batch, step, channel). Relative to the last one, a value that is missing
+    counts as the one before it; else, and before the first one observed, as the level. The level is
+    zero where none is observed.
     """
+    if level == "zero":
+        return values, torch.zeros_like(values[:, :1])
+    if level == "mean":
+        mean = values.sum(dim=1, keepdim=True) / observed.sum(dim=1, keepdim=True).clamp(min=1)
+        return (values - mean).masked_fill(~observed, 0.0), mean
     steps = torch.arange(values.shape[1], device=values.device)[:, None]
     newest = torch.where(observed, steps, -1).cummax(dim=1).values
     filled = values.gather(1, newest.clamp(min=0))
@@ -28,37 +40,43 @@ def relative_to_last(values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(newest >= 0, filled - last, 0.0), last
 
 
-def own_past(window: StreamWindow, schema: StreamSchema) -> tuple[Tensor, Tensor]:
-    """Return the target's past, (batch, step, target), and its last value, (batch, 1, target).
+def own_past(level: Level, window: StreamWindow, schema: StreamSchema) -> tuple[Tensor, Tensor]:
+    """Return the target's past, (batch, step, target), and its level, (batch, 1, target).
 
-    The past is relative to that value, as in NLinear (arXiv 2205.13504).
+    The past is relative to the level, as in NLinear and RLinear (arXiv 2205.13504, 2305.10721).
     """
     channels = schema.channels("target")
     steps = slice(0, schema.context_steps)
-    return relative_to_last(window.values[:, steps, channels], window.observed[:, steps, channels])
+    values, observed = window.values[:, steps, channels], window.observed[:, steps, channels]
+    return relative_to(level, values, observed)
 
 
 class WindowFeatures:
     """Lays out all that the model sees of each window side by side.
 
     Per stream and step: every number, every category as one-hot with a place of its own for unseen
-    names, and where rows stand on no grid, their age. A stream on a grid has one age, that of its
-    last row. Per column the share of steps at which it was observed. Numbers of the past are
-    relative to the last one observed: what drifts is else extrapolated to where no training window
-    ever was. The last value of the target is a feature of its own. Other numbers are zero where
-    they are not observed.
+    names, a flag per column that tells whether it was observed, and where rows stand on no grid,
+    their age. A stream on a grid has one age, that of its last row. Numbers of the past are
+    relative to their level: what drifts is else extrapolated to where no training window ever was.
+    The level of the target is a feature of its own. Other numbers are zero where not observed.
     """
 
-    def __init__(self, schema: DataSchema, category_sizes: Mapping[str, Mapping[str, int]]) -> None:
+    def __init__(
+        self,
+        schema: DataSchema,
+        category_sizes: Mapping[str, Mapping[str, int]],
+        level: Level = "last",
+    ) -> None:
         """Build for a schema; category_sizes: per stream, the largest code of each category."""
         self.schema = schema
+        self.level = level
         self.category_sizes = category_sizes
 
     def __call__(self, streams: Mapping[str, StreamWindow], spread: Tensor) -> Tensor:
         """Return (batch, feature); spread: (batch, 1, target), units of the target's past."""
-        parts = [own_past(streams[self.schema.target_stream], self.schema.target)[1]]
+        parts = [own_past(self.level, streams[self.schema.target_stream], self.schema.target)[1]]
         for name, stream in self.schema.streams.items():
-            parts += _lay_out(streams[name], stream, self.category_sizes[name], spread)
+            parts += self._lay_out(streams[name], stream, self.category_sizes[name], spread)
         return torch.cat([part.flatten(start_dim=1) for part in parts], dim=1)
 
     @property
@@ -70,46 +88,46 @@ class WindowFeatures:
             places = [_num_codes(c, sizes[c.name]) + 1 for c in stream.columns if c.name in sizes]
             width = stream.num_channels - len(places) + sum(places)
             ages = 0 if stream.is_static else 1 if stream.is_regular else stream.num_steps
-            count += stream.num_steps * width + len(stream.columns) + ages
+            count += stream.num_steps * (width + len(stream.columns)) + ages
         return count
+
+    def _lay_out(
+        self,
+        window: StreamWindow,
+        schema: StreamSchema,
+        category_sizes: Mapping[str, int],
+        spread: Tensor,
+    ) -> list[Tensor]:
+        """Return features of one stream, each (batch, ...)."""
+        parts: list[Tensor] = []
+        spreads = iter(torch.split(spread, 1, dim=-1))
+        placed = list(zip(schema.columns, schema.slices, strict=True))
+        for column, place in placed:
+            values, observed = window.values[..., place], window.observed[..., place]
+            if column.type == "category":
+                codes, largest = values[..., 0].long(), category_sizes[column.name]
+                num_codes = _num_codes(column, largest)
+                if num_codes < largest:
+                    codes = codes % num_codes + 1
+                parts.append(functional.one_hot(codes, num_codes + 1).float() * observed)
+            elif column.type == "text" or column.role == "future" or schema.is_static:
+                parts.append(values)
+            else:
+                relative = relative_to(self.level, values, observed)[0]
+                parts.append(relative / next(spreads) if column.role == "target" else relative)
+        firsts = [place.start for _, place in placed]
+        parts.append(window.observed[..., firsts].float())
+        if not schema.is_static:
+            # An absent row may lie anywhere in time: its age says nothing.
+            exists = window.observed.any(dim=-1)
+            age = torch.where(exists, torch.log1p(-window.start.clamp(max=0.0) / 3600), 0.0)
+            if schema.is_regular:
+                steps = torch.arange(age.shape[1], device=age.device)
+                last = steps.masked_fill(~exists, -1).amax(dim=1, keepdim=True)
+                age = age.gather(1, last.clamp(min=0))
+            parts.append(age)
+        return parts
 
 
 def _num_codes(column: ColumnSchema, largest: int) -> int:
     return largest if column.buckets is None else min(largest, MAX_BUCKETS)
-
-
-def _lay_out(
-    window: StreamWindow,
-    schema: StreamSchema,
-    category_sizes: Mapping[str, int],
-    spread: Tensor,
-) -> list[Tensor]:
-    """Return features of one stream, each (batch, ...)."""
-    parts: list[Tensor] = []
-    spreads = iter(torch.split(spread, 1, dim=-1))
-    placed = list(zip(schema.columns, schema.slices, strict=True))
-    for column, place in placed:
-        values, observed = window.values[..., place], window.observed[..., place]
-        if column.type == "category":
-            codes, largest = values[..., 0].long(), category_sizes[column.name]
-            num_codes = _num_codes(column, largest)
-            if num_codes < largest:
-                codes = codes % num_codes + 1
-            parts.append(functional.one_hot(codes, num_codes + 1).float() * observed)
-        elif column.type == "text" or column.role == "future" or schema.is_static:
-            parts.append(values)
-        else:
-            relative = relative_to_last(values, observed)[0]
-            parts.append(relative / next(spreads) if column.role == "target" else relative)
-    firsts = [place.start for _, place in placed]
-    parts.append(window.observed[..., firsts].float().mean(dim=1))
-    if not schema.is_static:
-        # An absent row may lie anywhere in time: its age says nothing.
-        exists = window.observed.any(dim=-1)
-        age = torch.where(exists, torch.log1p(-window.start.clamp(max=0.0) / 3600), 0.0)
-        if schema.is_regular:
-            steps = torch.arange(age.shape[1], device=age.device)
-            last = steps.masked_fill(~exists, -1).amax(dim=1, keepdim=True)
-            age = age.gather(1, last.clamp(min=0))
-        parts.append(age)
-    return parts

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mmts.data.gathering import WindowGatherer
 from mmts.linear.confidence import is_better
-from mmts.linear.features import WindowFeatures
+from mmts.linear.features import Level, WindowFeatures
 from mmts.linear.path import LinearConfig, LinearMap, LinearPath, Unit
 from mmts.linear.regression import RidgeProblem
 from mmts.linear.sample import Sample, lay_out
@@ -22,6 +22,9 @@ from mmts.linear.sample import Sample, lay_out
 PENALTIES = tuple(10.0**exponent for exponent in range(2, -7, -1))
 """Penalties to choose from, per train window: with 1,000 windows these are 10^5 to 10^-3. Smaller
 ones are tried until two in a row were no better."""
+
+MAX_NUMBERS = 2**28
+"""Numbers that are kept of all windows, 1 GiB; of more windows evenly spread ones are taken."""
 
 NUM_COMPARED = 6
 """Steps at which penalties are compared: to solve for every step takes longer."""
@@ -33,11 +36,15 @@ MAX_WEIGHTS = 2**24
 """Features times outputs up to which all streams are read, 64 MiB in each checkpoint."""
 
 CHOICES: dict[str, tuple[Any, ...]] = {
+    "level": ("last", "mean", "zero"),
     "reads": ("own", "all"),
     "recent": (1.0, 0.5, 0.25),
     "units": ("train", "both"),
 }
 """What `auto` chooses from, the simplest first, in the order in which it is settled."""
+
+EQUALS = frozenset({"level"})
+"""Choices of which none is simpler: the better one is taken, were it by chance."""
 
 MIN_WINDOWS = 200
 """Train windows that a share of them must hold to be tried."""
@@ -97,7 +104,7 @@ class FittedMap:
     every: Tensor | None = None
 
     def say(self, sample: Sample) -> Tensor:
-        """Return (window, horizon, target), in the unit of the sample, from the last value."""
+        """Return (window, horizon, target), in the unit of the sample, from the level."""
         said = torch.einsum("wts,sh->wht", sample.past, self.own) + self.intercepts
         if self.every is not None:
             said += (sample.features @ self.every).reshape(said.shape)
@@ -124,8 +131,8 @@ def fit_linear(
 
     One map from the past of a target to what follows, the same for all targets; then one from all
     streams to what that leaves open. Penalties are those with the least error on the validation
-    windows. Whatever makes the path less simple must be better there beyond chance: to read all
-    streams, to leave out older train windows, and to measure in two units.
+    windows, and so is the level. Whatever makes the path less simple must be better there beyond
+    chance: to read all streams, to leave out older train windows, and to measure in two units.
 
     is_robust: whether errors are absolute ones, and outliers count less; else errors are squared.
     """
@@ -146,17 +153,21 @@ class _Search:
         self.windows = (train, validation)
         self.config, self.is_robust = config, is_robust
         self.span = train.schema.horizon * train.schema.frequency
+        self.category_sizes = category_sizes
         features = WindowFeatures(train.schema, category_sizes)
         num_outputs = train.schema.horizon * len(train.schema.target_columns)
-        self.is_small = features.num_features * num_outputs <= MAX_WEIGHTS
-        if config.reads == "auto" and not self.is_small:
+        is_small = features.num_features * num_outputs <= MAX_WEIGHTS
+        if config.reads == "auto" and not is_small:
             logger.info(
                 "linear path: a map from all streams is too large, the target's past is read"
             )
-        may_read = config.reads == "all" or (config.reads == "auto" and self.is_small)
-        self.features = features if may_read else None
-        self.samples: dict[Unit, tuple[Sample, Sample]] = {}
-        self.fitted: dict[tuple[Unit, str, float], FittedMap] = {}
+        self.may_read_all = config.reads == "all" or (config.reads == "auto" and is_small)
+        numbers = train.schema.target.context_steps * len(train.schema.target_columns)
+        numbers += features.num_features if self.may_read_all else 0
+        self.strides = [max(1, -(-len(split) * numbers // MAX_NUMBERS)) for split in self.windows]
+        self.origins = validation.windows.origins[:: self.strides[1]]
+        self.samples: dict[tuple[Level, Unit, bool], tuple[Sample, Sample]] = {}
+        self.fitted: dict[tuple[Any, ...], FittedMap] = {}
 
     def run(self) -> LinearFit:
         """Return the candidate that no richer one is better than beyond chance."""
@@ -168,55 +179,64 @@ class _Search:
                 choice = {**dict(best.config), name: value}
                 if self._is_possible(choice):
                     other, its_errors = self._try(choice)
-                    origins = self._sample("train")[1].origins
-                    if is_better(errors, its_errors, origins, self.span):
+                    if self._is_chosen(name, errors, its_errors):
                         best, errors = other, its_errors
         return best
 
     def _is_possible(self, choice: Mapping[str, Any]) -> bool:
-        num_windows = len(self._sample("train")[0]) * choice["recent"]
-        may_read = choice["reads"] == "own" or self.features is not None
+        num_windows = len(self.windows[0]) * choice["recent"]
+        may_read = choice["reads"] == "own" or self.may_read_all
         return may_read and (choice["recent"] == 1 or num_windows >= MIN_WINDOWS)
+
+    def _is_chosen(self, name: str, simple: Tensor, rich: Tensor) -> bool:
+        if name in EQUALS:
+            return bool(rich.mean() < simple.mean())
+        return is_better(simple, rich, self.origins, self.span)
 
     def _try(self, choice: Mapping[str, Any]) -> tuple[LinearFit, Tensor]:
         """Return a candidate, and its mean error in each validation window, (window,) float64."""
         config = LinearConfig.model_validate(choice)
-        units, share = config.all_units, choice["recent"]
-        maps = {unit: self._fit(unit, config.reads, share) for unit in units}
+        level, reads, share = choice["level"], choice["reads"], choice["recent"]
+        units = config.all_units
+        maps = {unit: self._fit(level, unit, reads, share) for unit in units}
 
         def miss(place: int, share: float, count: int) -> tuple[Tensor, Tensor]:
-            samples = {u: self._sample(u)[place].latest(share).spread(count) for u in units}
+            samples = {u: self._sample(level, u, reads)[place].latest(share) for u in units}
+            samples = {unit: sample.spread(count) for unit, sample in samples.items()}
             said = [maps[u].say(sample) * sample.unit for u, sample in samples.items()]
             truth = samples["train"]
             return truth.ahead - torch.stack(said).mean(dim=0), truth.observed
 
         missed, observed = miss(0, share, MAX_RESIDUALS)
         fit = LinearFit(config, maps, missed.masked_fill(~observed, torch.nan))
-        missed, observed = miss(1, 1.0, len(self._sample("train")[1]))
+        missed, observed = miss(1, 1.0, len(self.windows[1]))
         losses = self._losses(missed).masked_fill(~observed, 0.0)
         return fit, losses.sum(dim=(1, 2)) / observed.sum(dim=(1, 2)).clamp(min=1)
 
     def _losses(self, missed: Tensor) -> Tensor:
         return missed.double().abs() if self.is_robust else missed.double().square()
 
-    def _sample(self, unit: Unit) -> tuple[Sample, Sample]:
+    def _sample(self, level: Level, unit: Unit, reads: str) -> tuple[Sample, Sample]:
         """Return the train and the validation windows."""
-        if unit not in self.samples:
-            train, validation = self.windows
-            self.samples[unit] = (
-                lay_out(train, self.features, unit),
-                lay_out(validation, self.features, unit),
+        key = (level, unit, reads == "all")
+        if key not in self.samples:
+            schema = self.windows[0].schema
+            features = WindowFeatures(schema, self.category_sizes, level) if key[2] else None
+            train, validation = (
+                lay_out(windows, stride, level, unit, features)
+                for windows, stride in zip(self.windows, self.strides, strict=True)
             )
-        return self.samples[unit]
+            self.samples[key] = (train, validation)
+        return self.samples[key]
 
-    def _fit(self, unit: Unit, reads: str, share: float) -> FittedMap:
-        key = (unit, reads, share)
+    def _fit(self, level: Level, unit: Unit, reads: str, share: float) -> FittedMap:
+        key = (level, unit, reads, share)
         if key not in self.fitted:
-            train, validation = self._sample(unit)
+            train, validation = self._sample(level, unit, reads)
             if reads == "own":
                 self.fitted[key] = self._fit_own(train.latest(share), validation)
             else:
-                own = self._fit(unit, "own", share)
+                own = self._fit(level, unit, "own", share)
                 self.fitted[key] = self._fit_every(own, train.latest(share), validation)
         return self.fitted[key]
 

@@ -14,7 +14,7 @@ from mmts.config_base import Config
 from mmts.data.batch import StreamWindow
 from mmts.data.schema import DataSchema
 from mmts.layers.window_norm import measure_scale
-from mmts.linear.features import WindowFeatures, own_past
+from mmts.linear.features import Level, WindowFeatures, own_past
 
 Unit = Literal["train", "window"]
 """What the target is measured in: its spread over the train split, or over the window's past."""
@@ -23,6 +23,12 @@ Unit = Literal["train", "window"]
 class LinearConfig(Config):
     """A linear map from window to forecast, found in closed form before the training starts."""
 
+    level: Literal["auto", "last", "mean", "zero"] = Field(
+        "auto",
+        description="What values of the past, and the forecast, are relative to: the last value, "
+        "the mean of the window, zero, which is that of the train split, or, auto, what is best on "
+        "validation.",
+    )
     reads: Literal["auto", "own", "all"] = Field(
         "auto",
         description="What it reads: own, the past of the target alone, by one map for all target "
@@ -50,7 +56,7 @@ class LinearPath(nn.Module):
     """Forecasts by linear maps: where training begins, and what the other parts add to.
 
     Its numbers are buffers: they are found in closed form, and no gradient moves them. Until they
-    are, it repeats the last value.
+    are, it repeats the level.
 
     maps: one per unit, of which the forecast is the mean. quantiles: (horizon, target, output),
     how far the truth lay from that.
@@ -71,7 +77,8 @@ class LinearPath(nn.Module):
         """
         super().__init__()
         self.schema = schema
-        self.features = WindowFeatures(schema, category_sizes)
+        self.level: Level = "last" if config.level == "auto" else config.level
+        self.features = WindowFeatures(schema, category_sizes, self.level)
         self.units = config.all_units
         num_features = self.features.num_features if config.reads == "all" else None
         self.maps = nn.ModuleList(LinearMap(schema, num_features) for _ in self.units)
@@ -84,18 +91,19 @@ class LinearPath(nn.Module):
 
     def point(self, streams: Mapping[str, StreamWindow]) -> Tensor:
         """Return (batch, horizon, target): what the maps themselves say."""
-        past, last = own_past(streams[self.schema.target_stream], self.schema.target)
+        own = streams[self.schema.target_stream]
+        past, level = own_past(self.level, own, self.schema.target)
         said = []
         for unit, one_map in zip(self.units, self.maps, strict=True):
             spread = measure_unit(unit, streams, self.schema)
             assert isinstance(one_map, LinearMap)
             features = None if one_map.every is None else self.features(streams, spread)
             said.append(one_map(past / spread, features) * spread)
-        return last + torch.stack(said).mean(dim=0)
+        return level + torch.stack(said).mean(dim=0)
 
 
 class LinearMap(nn.Module):
-    """One map, to what follows the last value.
+    """One map, to what follows the level.
 
     own: (step, horizon), from the past of each target. every: (feature, output), from all that a
     window holds, an output being one target at one step; None where it is not read.

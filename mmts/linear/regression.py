@@ -15,7 +15,7 @@ HUBER = 1.345
 MAX_DOUBLE = 1500
 """Unknowns up to which systems are solved in float64, which takes several times longer."""
 
-MAX_ROUNDS = 10
+MAX_ROUNDS = 20
 TOLERANCE = 3e-3
 """Rounds end after so many, or when fitted values move by less than this in the root mean square,
 in the unit of the targets. Those that are never observed together move slowest."""

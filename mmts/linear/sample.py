@@ -8,18 +8,15 @@ import torch
 from torch import Tensor
 
 from mmts.data.gathering import WindowGatherer
-from mmts.linear.features import WindowFeatures, own_past
+from mmts.linear.features import Level, WindowFeatures, own_past
 from mmts.linear.path import Unit, measure_unit
-
-MAX_NUMBERS = 2**28
-"""Numbers that are kept of all windows, 1 GiB; of more windows evenly spread ones are taken."""
 
 _BATCH_SIZE = 512
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Windows in a unit of the target, all relative to its last value.
+    """Windows in a unit of the target, all relative to its level.
 
     past: (window, target, step). features: (window, feature). ahead: (window, horizon, target),
     zero where not observed. observed: of the same shape. unit: (window, 1, target), on the train
@@ -59,19 +56,18 @@ class Sample:
         )
 
 
-def lay_out(windows: WindowGatherer, features: WindowFeatures | None, unit: Unit) -> Sample:
-    """Lay windows out; features: None where the target's own past is enough."""
+def lay_out(
+    windows: WindowGatherer, stride: int, level: Level, unit: Unit, features: WindowFeatures | None
+) -> Sample:
+    """Lay out every so many windows; features: None where the target's own past is enough."""
     schema = windows.schema
-    width = schema.target.context_steps * len(schema.target_columns)
-    width += 0 if features is None else features.num_features
-    stride = max(1, -(-len(windows) * width // MAX_NUMBERS))
     chosen = torch.arange(0, len(windows), stride)
     pieces: list[tuple[Tensor, ...]] = []
     for batch in windows.batches(_BATCH_SIZE, chosen):
-        past, last = own_past(batch.streams[schema.target_stream], schema.target)
+        past, base = own_past(level, batch.streams[schema.target_stream], schema.target)
         spread = measure_unit(unit, batch.streams, schema)
         rows = past[:, :0, 0] if features is None else features(batch.streams, spread)
-        ahead = ((batch.target - last) / spread).masked_fill(~batch.target_observed, 0.0)
+        ahead = ((batch.target - base) / spread).masked_fill(~batch.target_observed, 0.0)
         past = (past / spread).transpose(1, 2)
         pieces.append((past, rows, ahead, batch.target_observed, spread))
     past, rows, ahead, observed, spread = (torch.cat(part) for part in zip(*pieces, strict=True))

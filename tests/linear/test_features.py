@@ -11,7 +11,7 @@ from mmts.data.config import DataConfig
 from mmts.data.dataset import Dataset, load_dataset, load_streams
 from mmts.data.gathering import WindowGatherer
 from mmts.data.windows import Windows
-from mmts.linear.features import WindowFeatures, relative_to_last
+from mmts.linear.features import WindowFeatures, relative_to
 from mmts.linear.path import measure_unit
 from tests.factories import make_frames, make_settings, write_world
 
@@ -32,11 +32,19 @@ def rows_of(dataset: Dataset, windows: WindowGatherer, unit: str = "train") -> T
 def test_values_are_relative_to_the_last_one_observed() -> None:
     values = torch.tensor([[0.0, 3.0, 0.0, 5.0, 0.0], [0.0, 0.0, 0.0, 0.0, 0.0]])[..., None]
     observed = torch.tensor([[0, 1, 0, 1, 0], [0, 0, 0, 0, 0]]).bool()[..., None]
-    relative, last = relative_to_last(values, observed)
+    relative, last = relative_to("last", values, observed)
     # Before the first one nothing is known: as the last one. A gap holds what stood before it.
     assert relative[0, :, 0].tolist() == [0.0, -2.0, -2.0, 0.0, 0.0]
     assert last[:, 0, 0].tolist() == [5.0, 0.0]
     assert not relative[1].any()
+
+
+def test_values_are_relative_to_the_mean_of_those_observed() -> None:
+    values = torch.tensor([[0.0, 3.0, 0.0, 5.0]])[..., None]
+    observed = torch.tensor([[0, 1, 0, 1]]).bool()[..., None]
+    relative, mean = relative_to("mean", values, observed)
+    assert relative[0, :, 0].tolist() == [0.0, -1.0, 0.0, 1.0]
+    assert mean.flatten().tolist() == [4.0]
 
 
 def test_every_code_has_a_place_and_the_unseen_one_too(dataset: Dataset) -> None:
@@ -45,7 +53,7 @@ def test_every_code_has_a_place_and_the_unseen_one_too(dataset: Dataset) -> None
         sizes = [len(v) + 1 for v in dataset.scaling[name].vocabularies.values()]
         numbers = len(stream.columns) - len(sizes)
         ages = 0 if stream.is_static else 1 if stream.is_regular else stream.num_steps
-        expected += stream.num_steps * (numbers + sum(sizes)) + len(stream.columns) + ages
+        expected += stream.num_steps * (numbers + sum(sizes) + len(stream.columns)) + ages
     rows = rows_of(dataset, dataset.windows("test"))
     assert rows.shape[1] == expected
     assert WindowFeatures(dataset.schema, dataset.category_sizes).num_features == expected

@@ -69,7 +69,7 @@ class TestWhatIsRead:
     def test_what_is_told_is_done(self, tmp_path: Path) -> None:
         driver = noise(800)
         dataset = make_dataset(tmp_path, driver, driver)
-        told = {"reads": "own", "recent": 0.5, "units": "both"}
+        told = {"level": "mean", "reads": "own", "recent": 0.5, "units": "both"}
         assert fit(dataset, **told).config == LinearConfig(**told)
         assert set(fit(dataset, **told).maps) == {"train", "window"}
 
@@ -109,8 +109,8 @@ def test_many_windows_are_thinned_out_evenly(
     driver = noise(2000)
     dataset = make_dataset(tmp_path, 2 * driver + 0.1 * noise(2000, 1), driver)
     whole = fit(dataset, reads="all", recent=1.0, units="train")
-    monkeypatch.setattr(sample, "MAX_NUMBERS", 200 * 60)
-    thin = sample.lay_out(dataset.windows("train"), None, "train")
+    monkeypatch.setattr(fitting, "MAX_NUMBERS", 200 * 60)
+    thin = sample.lay_out(dataset.windows("train"), 3, "last", "train", None)
     assert 0 < len(thin) < len(dataset.windows("train"))
     assert thin.origins.diff().unique().numel() == 1
     some = fit(dataset, reads="all", recent=1.0, units="train")
