@@ -1,19 +1,16 @@
-"""Forecasts by one linear map from all that the model sees, found in closed form."""
+"""Forecasts by one linear map from what the model sees, found in closed form."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
-from mmts.baselines.features import WindowFeatures
 from mmts.baselines.least_squares import CHUNK, LinearMaps, RidgeProblem, RowReader, in_chunks
-from mmts.baselines.targets import collect_targets
-from mmts.data.batch import Batch
+from mmts.baselines.ridge_forms import FORMS, RidgeForm, RidgeLayout
 from mmts.data.gathering import WindowGatherer
 from mmts.data.scaling import StreamScaling
 
@@ -21,10 +18,13 @@ PENALTIES = tuple(10.0**exponent for exponent in range(-5, 3))
 """Penalties to choose from, per train window: with 1,000 windows these are 10^-2 to 10^5."""
 
 NUM_COMPARED = 6
-"""Steps at which penalties are compared."""
+"""Steps at which forms and penalties are compared."""
 
 MAX_KEPT_NUMBERS = 2**28
-"""Features times windows up to which features are kept, 1 GiB, and beyond gathered when needed."""
+"""Features times rows up to which features are kept, 1 GiB, and beyond gathered when needed."""
+
+MAX_FEATURES = 6000
+"""Features of all streams up to which maps from them are tried beside those from its own past."""
 
 logger = logging.getLogger(__name__)
 
@@ -33,103 +33,156 @@ logger = logging.getLogger(__name__)
 class RidgeForecaster:
     """A fitted map.
 
-    penalty: the one chosen of `PENALTIES`.
+    penalty: the one chosen of `PENALTIES`, for the form of the layout.
     kept: (feature,) int64, the features that vary over the train windows.
     center: (feature,), their means there. weights: (feature, output). intercepts: (output,).
-    An output is one target at one step.
+    validation_error: mean squared error on the validation windows, at the steps compared.
     """
 
-    features: WindowFeatures
+    layout: RidgeLayout
     penalty: float
     kept: Tensor
     center: Tensor
     weights: Tensor
     intercepts: Tensor
+    validation_error: float
+
+    @property
+    def form(self) -> RidgeForm:
+        """What the map reads, and what it is relative to."""
+        return self.layout.form
 
     def forecast(self, windows: WindowGatherer) -> Tensor:
         """Return (window, horizon, target), on the scale of the training split."""
-        pieces = [
-            self._centred(batch) @ self.weights + self.intercepts
-            for batch in windows.batches(CHUNK)
-        ]
-        return rearrange(
-            torch.cat(pieces),
-            "window (horizon target) -> window horizon target",
-            horizon=windows.schema.horizon,
-        )
-
-    def _centred(self, batch: Batch) -> Tensor:
-        return self.features(batch)[:, self.kept] - self.center
+        pieces = []
+        for batch in windows.batches(CHUNK):
+            rows = self.layout(batch)
+            features = rows.features[..., self.kept] - self.center
+            outputs = features @ self.weights + self.intercepts + rows.levels
+            pieces.append(self.layout.restore(outputs))
+        return torch.cat(pieces)
 
 
 def fit_ridge(
-    train: WindowGatherer, validation: WindowGatherer, scaling: Mapping[str, StreamScaling]
+    train: WindowGatherer,
+    validation: WindowGatherer,
+    scaling: Mapping[str, StreamScaling],
+    forms: Sequence[RidgeForm] = FORMS,
 ) -> RidgeForecaster:
     """Fit one linear map per step and target on the train windows.
 
+    forms: those to choose from. Where the target stream is all there is, and its target all it
+    holds, reading it all is reading its own past, and is not tried again; neither is, beside its
+    own past, more than `MAX_FEATURES`, which would take minutes and more rows than there are.
     Features are centred and not standardised: numbers are standardised already, and a flag that
     was rarely set keeps the small say that a penalty gives it. Those that never vary are dropped.
-    All steps and targets share one penalty: the one with the least squared error on the validation
-    windows, on the training scale, where every target weighs alike. Errors are compared at up to
-    `NUM_COMPARED` steps spread over the horizon, as every step more takes a system per penalty.
+    All steps and targets share one form and one penalty: those with the least squared error on the
+    validation windows, on the training scale, where every target weighs alike. Errors are compared
+    at up to `NUM_COMPARED` steps spread over the horizon, as every step more takes a system per
+    penalty.
     """
-    features = WindowFeatures(train.schema, scaling)
-    kept, center = _describe_features(features, train)
-    targets, observed = (_by_output(values) for values in collect_targets(train))
-    used = torch.nonzero(observed.any(dim=1)).flatten()
-    logger.info("ridge: %d features of %d windows", len(kept), len(used))
-
-    def gather(rows: Tensor) -> Tensor:
-        return features(train.gather(used[rows]))[:, kept] - center
-
-    read: RowReader = gather
-    if len(used) * len(kept) <= MAX_KEPT_NUMBERS:
-        read = torch.cat([gather(rows) for rows in in_chunks(torch.arange(len(used)))]).__getitem__
-    problem = RidgeProblem(read, targets[used], observed[used])
-    steps = torch.unique(torch.linspace(0, train.schema.horizon - 1, NUM_COMPARED).round().long())
-    num_targets = len(train.schema.target_columns)
-    compared = (steps[:, None] * num_targets + torch.arange(num_targets)).flatten()
-    errors = _squared_errors(
-        problem.solve(PENALTIES, compared), compared, features, kept, center, validation
-    )
-    # A penalty too small to be solved for in the arithmetic used is none to choose.
-    penalty = PENALTIES[int(errors.nan_to_num(nan=torch.inf).argmin())]
-    maps = problem.solve([penalty])
-    return RidgeForecaster(features, penalty, kept, center, maps.weights[0], maps.intercepts[0])
+    best = None
+    reads_own = any(form.reads == "own" for form in forms)
+    for form in forms:
+        layout = RidgeLayout(form, train.schema, scaling)
+        if reads_own and form.reads == "all":
+            if _holds_target_alone(train):
+                continue
+            num_features = layout(train.gather(torch.tensor([0]))).features.shape[-1]
+            if num_features > MAX_FEATURES:
+                logger.info("ridge: %d features are too many to try %s", num_features, form)
+                continue
+        found = _RidgeFit(layout, train, validation)
+        logger.info("ridge: %s, validation error %.4g", form, found.error)
+        if best is None or found.error < best.error:
+            best = found
+    assert best is not None
+    return best.finish()
 
 
-def _describe_features(features: WindowFeatures, train: WindowGatherer) -> tuple[Tensor, Tensor]:
+class _RidgeFit:
+    """The maps of one form, and how well the best of them does on validation.
+
+    error: least mean squared error at the steps compared. penalty: the one it belongs to.
+    """
+
+    def __init__(
+        self, layout: RidgeLayout, train: WindowGatherer, validation: WindowGatherer
+    ) -> None:
+        self.layout = layout
+        self.kept, self.center = _describe_features(layout, train)
+        targets, observed = _collect_outputs(layout, train)
+        used = torch.nonzero(observed.any(dim=1)).flatten()
+        num_groups = layout.num_groups
+
+        def gather(rows: Tensor) -> Tensor:
+            places = used[rows]
+            windows, own = torch.unique(places // num_groups, return_inverse=True)
+            features = layout(train.gather(windows)).features[own, places % num_groups]
+            return features[:, self.kept] - self.center
+
+        read: RowReader = gather
+        if len(used) * len(self.kept) <= MAX_KEPT_NUMBERS:
+            chunks = in_chunks(torch.arange(len(used)))
+            read = torch.cat([gather(rows) for rows in chunks]).__getitem__
+        self.problem = RidgeProblem(read, targets[used], observed[used])
+        errors = self._validation_errors(validation, train.schema.horizon)
+        # A penalty too small to be solved for in the arithmetic used is none to choose.
+        place = int(errors.nan_to_num(nan=torch.inf).argmin())
+        self.penalty, self.error = PENALTIES[place], float(errors[place])
+
+    def finish(self) -> RidgeForecaster:
+        """Solve for all outputs."""
+        maps = self.problem.solve([self.penalty])
+        weights, intercepts = maps.weights[0], maps.intercepts[0]
+        return RidgeForecaster(
+            self.layout, self.penalty, self.kept, self.center, weights, intercepts, self.error
+        )
+
+    def _validation_errors(self, validation: WindowGatherer, horizon: int) -> Tensor:
+        """Return the mean squared error of each penalty's map, (penalty,) float64."""
+        steps = torch.unique(torch.linspace(0, horizon - 1, NUM_COMPARED).round().long())
+        outputs = self.layout.outputs_at(steps)
+        solved = self.problem.solve(PENALTIES, outputs)
+        maps = LinearMaps(solved.weights[..., outputs], solved.intercepts[:, outputs])
+        errors, count = torch.zeros(len(PENALTIES), dtype=torch.float64), 0
+        for batch in validation.batches(CHUNK):
+            rows = self.layout(batch)
+            features = (rows.features[..., self.kept] - self.center).flatten(end_dim=1)
+            targets, observed = (
+                part[..., outputs].flatten(end_dim=1) for part in (rows.targets, rows.observed)
+            )
+            forecast = features @ maps.weights + maps.intercepts[:, None]
+            missed = (forecast - targets).double().square().masked_fill(~observed, 0.0)
+            errors += missed.sum(dim=(1, 2))
+            count += int(observed.sum())
+        return errors / count if count else errors
+
+
+def _holds_target_alone(windows: WindowGatherer) -> bool:
+    schema = windows.schema
+    return len(schema.streams) == 1 and len(schema.target.columns) == 1
+
+
+def _describe_features(layout: RidgeLayout, train: WindowGatherer) -> tuple[Tensor, Tensor]:
     """Return which features vary over the train windows, and the means of these."""
     lowest = highest = total = None
-    for rows in train.batches(CHUNK):
-        found = features(rows)
+    for batch in train.batches(CHUNK):
+        found = layout(batch).features.flatten(end_dim=1)
         low, high, added = found.amin(dim=0), found.amax(dim=0), found.double().sum(dim=0)
         lowest = low if lowest is None else torch.minimum(lowest, low)
         highest = high if highest is None else torch.maximum(highest, high)
         total = added if total is None else total + added
     assert lowest is not None and highest is not None and total is not None
     kept = torch.nonzero(lowest < highest).flatten()
-    return kept, (total[kept] / len(train)).float()
+    return kept, (total[kept] / (len(train) * layout.num_groups)).float()
 
 
-def _by_output(values: Tensor) -> Tensor:
-    return rearrange(values, "window horizon target -> window (horizon target)")
+def _collect_outputs(layout: RidgeLayout, windows: WindowGatherer) -> tuple[Tensor, Tensor]:
+    """Return what is to be forecast and whether it was observed, (row, output).
 
-
-def _squared_errors(
-    maps: LinearMaps,
-    outputs: Tensor,
-    features: WindowFeatures,
-    kept: Tensor,
-    center: Tensor,
-    validation: WindowGatherer,
-) -> Tensor:
-    """Return the squared error of each penalty's map, summed over outputs, (penalty,) float64."""
-    errors = torch.zeros(len(maps.weights), dtype=torch.float64)
-    for batch in validation.batches(CHUNK):
-        rows = features(batch)[:, kept] - center
-        forecast = rows @ maps.weights[..., outputs] + maps.intercepts[:, None, outputs]
-        missed = (forecast - _by_output(batch.target)[:, outputs]).double().square()
-        missed = missed.masked_fill(~_by_output(batch.target_observed)[:, outputs], 0.0)
-        errors += missed.sum(dim=(1, 2))
-    return errors
+    Rows are windows, and within them the groups that share a map.
+    """
+    pieces = [layout(batch) for batch in windows.batches(CHUNK)]
+    targets, observed = zip(*((rows.targets, rows.observed) for rows in pieces), strict=True)
+    return torch.cat(targets).flatten(end_dim=1), torch.cat(observed).flatten(end_dim=1)
