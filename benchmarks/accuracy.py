@@ -41,6 +41,7 @@ from accuracy_runs import (
     CHOSEN_RIDGE,
     EXOGENOUS_RIDGE,
     FILLED_RIDGE,
+    FIXED_RIDGE,
     LAST_VALUE,
     OWN_RIDGE,
     SEASONAL_NAIVE,
@@ -49,7 +50,7 @@ from accuracy_runs import (
     run_accuracy_job,
 )
 from accuracy_sets import FAMILIES
-from accuracy_tables import NOTE, Runs, part_table, reproduction_line, set_table
+from accuracy_tables import NOTE, Runs, reproduction_line, set_table, target_table
 from real_runs import Job, ResultsFile
 from real_tables import as_markdown, as_text
 
@@ -146,6 +147,8 @@ def baseline_configs(
     yield SEASONAL_NAIVE, alone
     if family == "time_mmd":
         yield SEASONAL_PRIOR, prepared.config(horizon, without=[*texts, *calendar])
+    if prepared.chosen.marks:
+        yield FIXED_RIDGE, alone
     if family == "epf":
         yield EXOGENOUS_RIDGE, alone
     else:
@@ -221,10 +224,9 @@ def report(arguments: argparse.Namespace, by_set: dict[str, Runs]) -> None:
     sets, texts, markdowns, lines = FAMILIES[arguments.family], [], [], []
     for name, runs in by_set.items():
         tables = [set_table(sets[name], runs)]
-        tables += [part for key in ("by_item", "by_target") if (part := part_table(runs, key))]
-        if arguments.family == "ett":
-            # Seven columns by four horizons are no table to read.
-            tables = tables[:1]
+        if arguments.family == "epa_air":
+            # Measured at rates of their own, so that the pooled errors are nearly those of one.
+            tables.append(target_table(runs))
         texts.append("\n\n".join([name, *map(as_text, tables)]))
         markdowns.append("\n\n".join([f"### {name}", *map(as_markdown, tables)]))
         line = reproduction_line(name, sets[name], runs)

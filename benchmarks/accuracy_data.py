@@ -75,9 +75,10 @@ def prepare(name: str, chosen: AccuracySet, data: Path, folder: Path) -> Prepare
     kept = {key: value for key, value in settings.items() if key in ("name", "data")}
     kept["data"]["root"] = str(data.resolve())
     kept["tracking"] = {"enabled": False}
+    apply_overrides(kept, chosen.changes)
     streams = kept["data"]["streams"]
     path = data / streams[chosen.target]["path"]
-    if not any(path.parent.glob(path.name)) and "*" not in str(path):
+    if not path.is_file():
         raise DataError(f"{path}: there is no such file. Name the folder of the sets by --data.")
     family = path.relative_to(data).parts[0]
     if family == "epf":
@@ -88,8 +89,10 @@ def prepare(name: str, chosen: AccuracySet, data: Path, folder: Path) -> Prepare
     elif family == "time_mmd":
         _prepare_time_mmd(kept, chosen, path, folder)
     elif family == "epa_air":
-        _fill_forward(data, folder)
-    apply_overrides(kept, chosen.changes)
+        table = pd.read_csv(path).drop(columns="record_id", errors="ignore").ffill()
+        filled = folder / path.parent.name / path.name
+        filled.parent.mkdir()
+        table.to_csv(filled, index=False)
     split = kept["data"].get("split", {})
     num_test_rows = split["end"] - split["test"] if "end" in split else None
     return PreparedSet(name, chosen, kept, folder, num_test_rows)
@@ -133,21 +136,13 @@ def _prepare_time_mmd(
     _cut(settings, len(table))
 
 
-def _fill_forward(data: Path, folder: Path) -> None:
-    """Write each county's rows with every gap filled by the value before it."""
-    for path in sorted((data / "epa_air").glob("*/time_series.csv")):
-        filled = folder / path.parent.name / path.name
-        filled.parent.mkdir(parents=True, exist_ok=True)
-        table = pd.read_csv(path).drop(columns="record_id", errors="ignore").ffill()
-        table.to_csv(filled, index=False)
-
-
 def filled_stream(prepared: PreparedSet) -> str:
-    """Return the change that adds the columns filled forward."""
+    """Return the change that adds the columns, every gap filled by the value before it."""
     air = prepared.settings["data"]["streams"][prepared.chosen.target]
+    county = Path(air["path"]).parent.name
     columns = ", ".join(air["target"])
     return (
-        f"data.streams.{FILLED}={{path: {prepared.folder}/*/time_series.csv, time: "
+        f"data.streams.{FILLED}={{path: {prepared.folder}/{county}/time_series.csv, time: "
         f"{air['time']}, item_from: folder_name, past: [{columns}], context_length: "
         f"{air['context_length']}}}"
     )

@@ -96,6 +96,23 @@ def _time_mmd(
     )
 
 
+def _epa_air(county: str) -> AccuracySet:
+    # A set of its own, cut by its own rows: one county ends before the tests of all would begin.
+    return AccuracySet(
+        "configs/benchmarks/epa_air.yaml",
+        target="air",
+        horizons=(24,),
+        changes=(
+            f"data.streams.air.path=epa_air/{county}/time_series.csv",
+            f"data.streams.news.path=epa_air/{county}/text.csv",
+            "data.streams.air.target=[temp, pm2_5, aqi, ozone]",
+            "data.streams.air.past=[]",
+            "data.streams.calendar.context_length=24h",
+        ),
+        recipe=CHEAP_EPOCHS,
+    )
+
+
 FAMILIES: dict[str, dict[str, AccuracySet]] = {
     "ett": {
         "ETTh1": _ett(
@@ -124,16 +141,5 @@ FAMILIES: dict[str, dict[str, AccuracySet]] = {
             "Climate", "precipitation", MONTHLY_STEPS, (1.180, 0.889), (0.862, 0.746)
         ),
     },
-    "epa_air": {
-        "EPA air": AccuracySet(
-            "configs/benchmarks/epa_air.yaml",
-            target="air",
-            horizons=(24,),
-            changes=(
-                "data.streams.air.target=[temp, pm2_5, aqi, ozone]",
-                "data.streams.air.past=[]",
-                "data.streams.calendar.context_length=24h",
-            ),
-        )
-    },
+    "epa_air": {county: _epa_air(county) for county in ("Denver", "Los_Angeles", "Richmond")},
 }

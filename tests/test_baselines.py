@@ -22,6 +22,13 @@ from mmts.baselines.naive import (
     forecast_seasonal,
 )
 from mmts.baselines.ridge import PENALTIES, fit_ridge
+from mmts.baselines.ridge_forms import (
+    ALL_FROM_LAST,
+    ALL_FROM_TRAIN,
+    FORMS,
+    OWN_FROM_LAST,
+    RidgeForm,
+)
 from mmts.baselines.targets import collect_targets
 from mmts.config import load_config
 from mmts.data.config import DataConfig
@@ -307,3 +314,84 @@ def test_no_baseline_sees_what_is_not_yet_known_and_a_planted_leak_is_found(
     true, noisy = found
     for name, forecast in true.items():
         assert forecast.equal(noisy[name]) != has_leak, name
+
+
+def make_channels(folder: Path, num_targets: int = 10) -> Dataset:
+    """Make many series that all follow one rule of their own past, each at a level of its own."""
+    random = np.random.default_rng(0)
+    values = np.zeros((120, num_targets))
+    for step in range(2, len(values)):
+        noise = 0.1 * random.normal(size=num_targets)
+        values[step] = 1.2 * values[step - 1] - 0.5 * values[step - 2] + noise
+    names = [f"series{place}" for place in range(num_targets)]
+    frame = pd.DataFrame(values + 10 * np.arange(num_targets), columns=names)
+    frame.insert(0, "time", pd.date_range(START, periods=len(frame), freq="h"))
+    frame.to_csv(folder / "values.csv", index=False)
+    stream = {"path": "values.csv", "time": "time", "target": names, "context_length": 12}
+    config = DataConfig.model_validate(
+        {"root": str(folder), "horizon": 3, "streams": {"load": stream}}
+    )
+    return load_dataset(config)
+
+
+class TestRidgeForms:
+    def test_targets_that_follow_one_rule_share_a_map(self, tmp_path: Path) -> None:
+        dataset = make_channels(tmp_path)
+        train, validation, test = map(dataset.windows, ("train", "validation", "test"))
+        chosen = fit_ridge(train, validation, dataset.scaling)
+        assert chosen.form.reads == "own"
+        assert chosen.weights.shape[1] == 3
+        target, observed = collect_targets(test)
+        joint = fit_ridge(train, validation, dataset.scaling, [ALL_FROM_TRAIN])
+        errors = [
+            (fit.forecast(test) - target)[observed].square().mean() for fit in (chosen, joint)
+        ]
+        assert errors[0] < errors[1]
+        assert chosen.validation_error < joint.validation_error
+
+    def test_a_shared_map_equals_that_of_scikit_learn_on_all_targets_at_once(
+        self, tmp_path: Path
+    ) -> None:
+        dataset = make_channels(tmp_path)
+        train, test = dataset.windows("train"), dataset.windows("test")
+        fit = fit_ridge(train, test, dataset.scaling, [OWN_FROM_LAST], [0.01])
+        batch = train.gather(torch.arange(len(train)))
+        past = batch.streams["load"].values.permute(0, 2, 1).reshape(-1, 12).double().numpy()
+        ahead = batch.target.permute(0, 2, 1).reshape(-1, 3).double().numpy()
+        last = past[:, -1:]
+        # The last value less itself never varies.
+        theirs = Ridge(alpha=0.01 * len(past)).fit((past - last)[:, :-1], ahead - last)
+        np.testing.assert_allclose(fit.weights.T, theirs.coef_, rtol=1e-3, atol=1e-4)
+
+    def test_relative_to_the_last_value_a_large_penalty_repeats_it(self, tmp_path: Path) -> None:
+        dataset = make_channels(tmp_path)
+        train, test = dataset.windows("train"), dataset.windows("test")
+        last = forecast_last_value(test)
+        for form in (OWN_FROM_LAST, ALL_FROM_LAST):
+            forecast = fit_ridge(train, test, dataset.scaling, [form], [1e9]).forecast(test)
+            # What is left is the mean step away from the last value, the same in all windows.
+            assert (forecast - last).std(dim=0).max() < 1e-4
+
+    @pytest.mark.parametrize("form", FORMS, ids=str)
+    def test_no_form_sees_what_is_not_yet_known(
+        self, small_world: Dataset, form: RidgeForm
+    ) -> None:
+        train, validation = map(small_world.windows, ("train", "validation"))
+        ridge = fit_ridge(train, validation, small_world.scaling, [form], [0.1])
+        found = []
+        for frames in (make_frames(), overwrite_unknown(make_frames())):
+            streams, items = load_streams(CONFIGS, small_world.schema, small_world.scaling, frames)
+            places = torch.arange(len(items))
+            windows = Windows(places, torch.full_like(places, MICROSECONDS))
+            found.append(ridge.forecast(WindowGatherer(small_world.schema, streams, windows)))
+        assert found[0].equal(found[1])
+
+    def test_the_form_is_the_best_on_the_validation_split(self, small_world: Dataset) -> None:
+        train, validation = map(small_world.windows, ("train", "validation"))
+        errors = {
+            form: fit_ridge(train, validation, small_world.scaling, [form]).validation_error
+            for form in FORMS
+        }
+        chosen = fit_ridge(train, validation, small_world.scaling)
+        assert chosen.form == min(errors, key=lambda form: errors[form])
+        assert chosen.validation_error == pytest.approx(errors[chosen.form])

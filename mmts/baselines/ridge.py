@@ -68,12 +68,15 @@ def fit_ridge(
     validation: WindowGatherer,
     scaling: Mapping[str, StreamScaling],
     forms: Sequence[RidgeForm] = FORMS,
+    penalties: Sequence[float] | None = None,
 ) -> RidgeForecaster:
     """Fit one linear map per step and target on the train windows.
 
     forms: those to choose from. Where the target stream is all there is, and its target all it
     holds, reading it all is reading its own past, and is not tried again; neither is, beside its
     own past, more than `MAX_FEATURES`, which would take minutes and more rows than there are.
+    penalties: those to choose from, per row, which is a train window, or one of the targets of a
+    train window where they share a map; by default `PENALTIES`.
     Features are centred and not standardised: numbers are standardised already, and a flag that
     was rarely set keeps the small say that a penalty gives it. Those that never vary are dropped.
     All steps and targets share one form and one penalty: those with the least squared error on the
@@ -92,7 +95,7 @@ def fit_ridge(
             if num_features > MAX_FEATURES:
                 logger.info("ridge: %d features are too many to try %s", num_features, form)
                 continue
-        found = _RidgeFit(layout, train, validation)
+        found = _RidgeFit(layout, train, validation, PENALTIES if penalties is None else penalties)
         logger.info("ridge: %s, validation error %.4g", form, found.error)
         if best is None or found.error < best.error:
             best = found
@@ -107,7 +110,11 @@ class _RidgeFit:
     """
 
     def __init__(
-        self, layout: RidgeLayout, train: WindowGatherer, validation: WindowGatherer
+        self,
+        layout: RidgeLayout,
+        train: WindowGatherer,
+        validation: WindowGatherer,
+        penalties: Sequence[float],
     ) -> None:
         self.layout = layout
         self.kept, self.center = _describe_features(layout, train)
@@ -126,10 +133,10 @@ class _RidgeFit:
             chunks = in_chunks(torch.arange(len(used)))
             read = torch.cat([gather(rows) for rows in chunks]).__getitem__
         self.problem = RidgeProblem(read, targets[used], observed[used])
-        errors = self._validation_errors(validation, train.schema.horizon)
+        errors = self._validation_errors(validation, train.schema.horizon, penalties)
         # A penalty too small to be solved for in the arithmetic used is none to choose.
         place = int(errors.nan_to_num(nan=torch.inf).argmin())
-        self.penalty, self.error = PENALTIES[place], float(errors[place])
+        self.penalty, self.error = penalties[place], float(errors[place])
 
     def finish(self) -> RidgeForecaster:
         """Solve for all outputs."""
@@ -139,13 +146,15 @@ class _RidgeFit:
             self.layout, self.penalty, self.kept, self.center, weights, intercepts, self.error
         )
 
-    def _validation_errors(self, validation: WindowGatherer, horizon: int) -> Tensor:
+    def _validation_errors(
+        self, validation: WindowGatherer, horizon: int, penalties: Sequence[float]
+    ) -> Tensor:
         """Return the mean squared error of each penalty's map, (penalty,) float64."""
         steps = torch.unique(torch.linspace(0, horizon - 1, NUM_COMPARED).round().long())
         outputs = self.layout.outputs_at(steps)
-        solved = self.problem.solve(PENALTIES, outputs)
+        solved = self.problem.solve(penalties, outputs)
         maps = LinearMaps(solved.weights[..., outputs], solved.intercepts[:, outputs])
-        errors, count = torch.zeros(len(PENALTIES), dtype=torch.float64), 0
+        errors, count = torch.zeros(len(penalties), dtype=torch.float64), 0
         for batch in validation.batches(CHUNK):
             rows = self.layout(batch)
             features = (rows.features[..., self.kept] - self.center).flatten(end_dim=1)
