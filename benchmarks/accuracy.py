@@ -22,6 +22,7 @@ import argparse
 import logging
 import multiprocessing
 import os
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -241,4 +242,5 @@ if __name__ == "__main__":
     try:
         main()
     except MmtsError as error:
-        raise SystemExit(str(error)) from None
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from dataclasses import dataclass
@@ -73,9 +74,18 @@ def run_accuracy_job(asked: AccuracyJob) -> Record:
         "horizon": asked.horizon,
         "seconds": round(time.monotonic() - began, 1),
         "cpu_seconds": round(time.process_time() - began_cpu, 1),
-        "settings": job.settings,
+        "settings": _without_folders(job),
         **found,
     }
+
+
+def _without_folders(job: Job) -> Record:
+    """Return the settings with names in place of the folders of this machine."""
+    text = json.dumps(job.settings)
+    for name, folder in job.folders.items():
+        text = text.replace(folder, name)
+    settings: Record = json.loads(text)
+    return settings
 
 
 def _run_model(config: ExperimentConfig, dataset: Dataset, variant: str) -> Record:

@@ -206,6 +206,7 @@ def test_no_text_of_a_row_is_known_before_its_period_is_over(tmp_path: Path) -> 
     assert (reports.end[shown] <= 0).all()
 
 
+@pytest.mark.slow
 def test_the_family_runs_once_and_prints_all_arms(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -225,6 +226,8 @@ def test_the_family_runs_once_and_prints_all_arms(
     # The prior is the season without its noise.
     assert by_arm[SEASONAL_PRIOR]["test"]["mae"] < by_arm["last value"]["test"]["mae"]
     assert {found["test"]["num_windows"] for found in runs} == {49}
+    assert str(tmp_path) not in results.read_text()
+    assert by_arm[TEXT]["settings"]["training"]["max_epochs"] == 1
     before = results.read_bytes()
     first = capsys.readouterr().out
     run(monkeypatch, *arguments)
@@ -236,6 +239,7 @@ def test_the_family_runs_once_and_prints_all_arms(
         assert f"| {arm} |" in markdown.read_text()
 
 
+@pytest.mark.slow
 def test_a_change_of_the_model_leaves_the_baselines_as_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
