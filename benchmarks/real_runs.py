@@ -21,13 +21,13 @@ from mmts.baselines.naive import choose_season, forecast_last_value, forecast_se
 from mmts.baselines.ridge import fit_ridge
 from mmts.config import ExperimentConfig
 from mmts.data.dataset import Dataset, load_dataset
-from mmts.evaluation import BASELINES, forecast_windows
-from mmts.experiment import train
+from mmts.evaluation import BASELINES, WindowForecasts, forecast_windows
+from mmts.experiment import TrainingResult, train
 from mmts.files import write_whole
 from mmts.forecasting import Forecaster
 from mmts.linear.targets import collect_targets
 
-FORMAT = 2
+FORMAT = 3
 """Raised when a run would give other numbers, or other fields, from the same settings."""
 
 Record = dict[str, Any]
@@ -80,22 +80,39 @@ def run_job(job: Job) -> Record:
 
 def run_model(config: ExperimentConfig) -> Record:
     """Train by the recipe that a user would take, and score the best epoch's checkpoint."""
+    dataset = load_dataset(config.data)
+    result, forecasts = train_and_forecast(config, dataset)
+    scores = {}
+    for split, windows in forecasts.items():
+        median, mean = (
+            standardised_errors(windows, dataset, *outputs)
+            for outputs in (("0.5", "mean"), ("mean", "0.5"))
+        )
+        scores[split] = score(median, mean, windows.observed, windows.origins, dataset)
+    return {"best_epoch": result.best_epoch, "validation_loss": result.best_loss, **scores}
+
+
+def train_and_forecast(
+    config: ExperimentConfig, dataset: Dataset
+) -> tuple[TrainingResult, dict[str, WindowForecasts]]:
+    """Train in a folder that is left behind by nobody; forecast all of validation and test."""
     with tempfile.TemporaryDirectory() as folder:
         result = train(config, Path(folder) / "run")
         forecaster = Forecaster.from_checkpoint(result.checkpoint)
-        dataset = load_dataset(config.data)
-        scores = {}
-        for split in ("validation", "test"):
-            windows = forecast_windows(forecaster, dataset.windows(split))
-            # In the train split's standard deviations, as the literature has it.
-            numbers = dataset.scaling[dataset.schema.target_stream].numbers
-            scale = [numbers[column].scale for column in dataset.schema.target_columns]
-            median, mean = (
-                (windows.point(*outputs) - windows.actual) / scale
-                for outputs in (("0.5", "mean"), ("mean", "0.5"))
-            )
-            scores[split] = score(median, mean, windows.observed, windows.origins, dataset)
-    return {"best_epoch": result.best_epoch, "validation_loss": result.best_loss, **scores}
+        return result, {
+            split: forecast_windows(forecaster, dataset.windows(split))
+            for split in ("validation", "test")
+        }
+
+
+def standardised_errors(windows: WindowForecasts, dataset: Dataset, *outputs: str) -> Array:
+    """Return what the first of these outputs missed by, (window, horizon, target).
+
+    In the train split's standard deviations, as the literature has it.
+    """
+    numbers = dataset.scaling[dataset.schema.target_stream].numbers
+    scale = [numbers[column].scale for column in dataset.schema.target_columns]
+    return (windows.point(*outputs) - windows.actual) / scale
 
 
 def run_baseline(config: ExperimentConfig, name: str) -> Record:

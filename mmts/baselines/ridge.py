@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from mmts.data.gathering import WindowGatherer
-from mmts.linear.fitting import LinearFit, fit_linear
+from mmts.linear.fitting import PENALTIES, LinearFit, fit_linear
 from mmts.linear.path import LinearConfig, LinearPath
 
 RIDGE = LinearConfig(units="train")
@@ -35,9 +35,12 @@ def fit_ridge(
     validation: WindowGatherer,
     category_sizes: Mapping[str, Mapping[str, int]],
     config: LinearConfig = RIDGE,
+    penalties: Sequence[float] = PENALTIES,
 ) -> RidgeForecaster:
     """Fit by least squares, with what the config leaves open chosen on validation."""
-    fit = fit_linear(train, validation, category_sizes, config, is_robust=False)
+    fit = fit_linear(
+        train, validation, category_sizes, config, is_robust=False, penalties=penalties
+    )
     path = LinearPath(train.schema, category_sizes, fit.config, num_outputs=0)
     fit.write_into(path, outputs=())
     return RidgeForecaster(fit, path)

@@ -126,6 +126,7 @@ def fit_linear(
     category_sizes: Mapping[str, Mapping[str, int]],
     config: LinearConfig,
     is_robust: bool,
+    penalties: Sequence[float] = PENALTIES,
 ) -> LinearFit:
     """Fit by ridge regression, which penalises the squares of the weights.
 
@@ -135,8 +136,9 @@ def fit_linear(
     chance: to read all streams, to leave out older train windows, and to measure in two units.
 
     is_robust: whether errors are absolute ones, and outliers count less; else errors are squared.
+    penalties: to choose from, per train window, falling.
     """
-    return _Search(train, validation, category_sizes, config, is_robust).run()
+    return _Search(train, validation, category_sizes, config, is_robust, penalties).run()
 
 
 class _Search:
@@ -149,9 +151,10 @@ class _Search:
         category_sizes: Mapping[str, Mapping[str, int]],
         config: LinearConfig,
         is_robust: bool,
+        penalties: Sequence[float] = PENALTIES,
     ) -> None:
         self.windows = (train, validation)
-        self.config, self.is_robust = config, is_robust
+        self.config, self.is_robust, self.penalties = config, is_robust, penalties
         self.span = train.schema.horizon * train.schema.frequency
         self.category_sizes = category_sizes
         features = WindowFeatures(train.schema, category_sizes)
@@ -296,8 +299,8 @@ class _Search:
         observed, unit = validation.observed[:, compared], validation.unit
         unit = unit[:, compared] if unit.shape[1] > 1 else unit
         errors: dict[float, float] = {}
-        solutions = problem.solve(PENALTIES, compared)
-        for penalty, (weights, intercepts) in zip(PENALTIES, solutions, strict=True):
+        solutions = problem.solve(self.penalties, compared)
+        for penalty, (weights, intercepts) in zip(self.penalties, solutions, strict=True):
             losses = self._losses((features @ weights + intercepts - truth) * unit)
             error = float(losses.masked_fill(~observed, 0.0).sum())
             # A penalty too small to be solved for in the arithmetic used is none to choose.
