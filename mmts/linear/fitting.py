@@ -36,15 +36,13 @@ MAX_WEIGHTS = 2**24
 """Features times outputs up to which all streams are read, 64 MiB in each checkpoint."""
 
 CHOICES: dict[str, tuple[Any, ...]] = {
-    "level": ("last", "mean", "zero"),
+    "level": ("last", "mean"),
     "reads": ("own", "all"),
     "recent": (1.0, 0.5, 0.25),
     "units": ("train", "both"),
 }
-"""What `auto` chooses from, the simplest first, in the order in which it is settled."""
-
-EQUALS = frozenset({"level"})
-"""Choices of which none is simpler: the better one is taken, were it by chance."""
+"""What `auto` chooses from, the simplest first, in the order in which it is settled. Never a level
+of zero: a validation split near the train split cannot tell that the level will drift away."""
 
 MIN_WINDOWS = 200
 """Train windows that a share of them must hold to be tried."""
@@ -132,8 +130,9 @@ def fit_linear(
 
     One map from the past of a target to what follows, the same for all targets; then one from all
     streams to what that leaves open. Penalties are those with the least error on the validation
-    windows, and so is the level. Whatever makes the path less simple must be better there beyond
-    chance: to read all streams, to leave out older train windows, and to measure in two units.
+    windows. Whatever else departs from the simplest path must be better there beyond chance:
+    another level than the last value, to read all streams, to leave out older train windows, and to
+    measure in two units.
 
     is_robust: whether errors are absolute ones, and outliers count less; else errors are squared.
     penalties: to choose from, per train window, falling.
@@ -182,7 +181,7 @@ class _Search:
                 choice = {**dict(best.config), name: value}
                 if self._is_possible(choice):
                     other, its_errors = self._try(choice)
-                    if self._is_chosen(name, errors, its_errors):
+                    if is_better(errors, its_errors, self.origins, self.span):
                         best, errors = other, its_errors
         return best
 
@@ -190,11 +189,6 @@ class _Search:
         num_windows = len(self.windows[0]) * choice["recent"]
         may_read = choice["reads"] == "own" or self.may_read_all
         return may_read and (choice["recent"] == 1 or num_windows >= MIN_WINDOWS)
-
-    def _is_chosen(self, name: str, simple: Tensor, rich: Tensor) -> bool:
-        if name in EQUALS:
-            return bool(rich.mean() < simple.mean())
-        return is_better(simple, rich, self.origins, self.span)
 
     def _try(self, choice: Mapping[str, Any]) -> tuple[LinearFit, Tensor]:
         """Return a candidate, and its mean error in each validation window, (window,) float64."""

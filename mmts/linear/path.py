@@ -26,8 +26,8 @@ class LinearConfig(Config):
     level: Literal["auto", "last", "mean", "zero"] = Field(
         "auto",
         description="What values of the past, and the forecast, are relative to: the last value, "
-        "the mean of the window, zero, which is that of the train split, or, auto, what is best on "
-        "validation.",
+        "the mean of the window, or zero, which is the mean of the train split; auto, the last "
+        "value, or the mean of the window where that is better on validation.",
     )
     reads: Literal["auto", "own", "all"] = Field(
         "auto",
