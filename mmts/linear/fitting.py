@@ -150,7 +150,7 @@ class _Search:
         category_sizes: Mapping[str, Mapping[str, int]],
         config: LinearConfig,
         is_robust: bool,
-        penalties: Sequence[float] = PENALTIES,
+        penalties: Sequence[float],
     ) -> None:
         self.windows = (train, validation)
         self.config, self.is_robust, self.penalties = config, is_robust, penalties
@@ -215,10 +215,11 @@ class _Search:
 
     def _sample(self, level: Level, unit: Unit, reads: str) -> tuple[Sample, Sample]:
         """Return the train and the validation windows."""
-        key = (level, unit, reads == "all")
+        reads_all = reads == "all"
+        key = (level, unit, reads_all)
         if key not in self.samples:
             schema = self.windows[0].schema
-            features = WindowFeatures(schema, self.category_sizes, level) if key[2] else None
+            features = WindowFeatures(schema, self.category_sizes, level) if reads_all else None
             train, validation = (
                 lay_out(windows, stride, level, unit, features)
                 for windows, stride in zip(self.windows, self.strides, strict=True)

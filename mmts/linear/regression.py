@@ -101,10 +101,7 @@ class RidgeProblem:
 
 
 def _spread(missed: Tensor, observed: Tensor) -> Tensor:
-    """Return the spread of each output's residuals, (output,), from their median distance.
-
-    A quarter of the values at random would do as well; the median takes as long as a round.
-    """
+    """Return the spread of each output's residuals, (output,), from their median distance."""
     distances = missed.abs().masked_fill(~observed, torch.nan)
     median = distances.nanmedian(dim=0).values.nan_to_num(nan=0.0)
     return (median / 0.6745).clamp(min=1e-6)
