@@ -28,6 +28,7 @@ from mmts.encoders.kinds import ENCODER_KINDS
 from mmts.errors import CheckpointError, ConfigError, raise_all
 from mmts.files import write_whole
 from mmts.interactions.kinds import INTERACTION_KINDS
+from mmts.interrupts import interrupts_wait
 from mmts.kinds import Origin
 from mmts.model import ModelConfig, MultimodalForecaster
 
@@ -113,7 +114,8 @@ def save_checkpoint(path: str | Path, info: CheckpointInfo, weights: dict[str, T
             f"{_TEXT_PREFIX}{stream}/{name}": torch.from_numpy(array)
             for name, array in scaling.arrays.items()
         }
-    metadata = {_METADATA_KEY: json.dumps(info.model_dump(mode="json", by_alias=True))}
+    with interrupts_wait():
+        metadata = {_METADATA_KEY: json.dumps(info.model_dump(mode="json", by_alias=True))}
     write_whole(path, save(tensors, metadata))
 
 

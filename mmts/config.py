@@ -14,6 +14,7 @@ from mmts.config_yaml import apply_overrides, read_yaml, write_yaml
 from mmts.data.config import DataConfig
 from mmts.encoders.kinds import default_encoder
 from mmts.errors import ConfigError, nearest, raise_all
+from mmts.interrupts import interrupts_wait
 from mmts.model import ModelConfig
 from mmts.tracking.config import TrackingConfig
 from mmts.training.config import TrainingConfig
@@ -39,7 +40,8 @@ class ExperimentConfig(Config):
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as plain JSON values that `from_json` reads."""
-        return self.model_dump(mode="json", by_alias=True)
+        with interrupts_wait():
+            return self.model_dump(mode="json", by_alias=True)
 
     def to_yaml(self) -> str:
         """Write the settings as a YAML that trains as it is."""

@@ -1,0 +1,31 @@
+"""Where Ctrl-C has to wait."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+@contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """Let Ctrl-C take effect at the end of a short block, where the block would lose it.
+
+    While pydantic writes a union it calls our functions, and takes whatever they raise as a sign
+    that the value is of another kind; KeyboardInterrupt too.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    # Only the main thread gets signals, and only a handler in Python raises.
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    waiting: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: waiting.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if waiting:
+            handler(*waiting[-1])
