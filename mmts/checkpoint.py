@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from mmts.calibration.conformal import Calibration
 from mmts.checkpoint_versions import upgrade, upgrade_weights
 from mmts.config import ExperimentConfig
 from mmts.config_base import Config
@@ -27,15 +28,19 @@ from mmts.data.splits import Split
 from mmts.encoders.kinds import ENCODER_KINDS
 from mmts.errors import CheckpointError, ConfigError, raise_all
 from mmts.files import write_whole
+from mmts.heads.kinds import levels_to_calibrate
 from mmts.interactions.kinds import INTERACTION_KINDS
 from mmts.interrupts import interrupts_wait
 from mmts.kinds import Origin
 from mmts.model import ModelConfig, MultimodalForecaster
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 _METADATA_KEY = "mmts"
 _TEXT_PREFIX = "text/"
 """Of the names of tensors that are no weights, but what turns texts into numbers."""
+
+_FACTORS = "calibration/factors"
+"""The name of the tensor that moves the quantiles."""
 
 
 class CheckpointInfo(Config):
@@ -43,6 +48,7 @@ class CheckpointInfo(Config):
 
     config: resolved. fingerprint: SHA-256 of every training file. epoch: counted from 1.
     own_kinds: who gave the kinds that are not built in, and never where their code lies.
+    calibration: of the quantiles; None without one.
     """
 
     format_version: int = FORMAT_VERSION
@@ -56,6 +62,7 @@ class CheckpointInfo(Config):
     run_id: str | None = None
     epoch: int
     validation_loss: float
+    calibration: Calibration | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -78,7 +85,16 @@ class CheckpointInfo(Config):
                 raise ValueError(f"stream {name} holds other features than the calendar's")
             if not self.scaling[name].fits(stream.columns):
                 raise ValueError(f"columns of stream {name} and their scaling differ")
+        if self.calibration is not None and not levels_to_calibrate(self.config.model.head):
+            raise ValueError("a calibration, but no quantiles that it could move")
         return self
+
+    def factors_shape(self) -> tuple[int, int, int] | None:
+        """Return the shape of the calibration's factors; None without a calibration."""
+        if self.calibration is None:
+            return None
+        schema, levels = self.data_schema, levels_to_calibrate(self.config.model.head)
+        return self.calibration.shape(schema.horizon, len(schema.target_columns), len(levels))
 
     def build_model(self) -> MultimodalForecaster:
         """Build the model with the weights that it had before training."""
@@ -114,6 +130,8 @@ def save_checkpoint(path: str | Path, info: CheckpointInfo, weights: dict[str, T
             f"{_TEXT_PREFIX}{stream}/{name}": torch.from_numpy(array)
             for name, array in scaling.arrays.items()
         }
+    if info.calibration is not None:
+        tensors[_FACTORS] = torch.from_numpy(info.calibration.factors).contiguous()
     with interrupts_wait():
         metadata = {_METADATA_KEY: json.dumps(info.model_dump(mode="json", by_alias=True))}
     write_whole(path, save(tensors, metadata))
@@ -192,6 +210,9 @@ def load_checkpoint(path: str | Path) -> tuple[CheckpointInfo, MultimodalForecas
     for stream, scaling in info.scaling.items():
         for name, shape in scaling.array_shapes().items():
             shapes[f"{_TEXT_PREFIX}{stream}/{name}"] = shape
+    factors_shape = info.factors_shape()
+    if factors_shape is not None:
+        shapes[_FACTORS] = factors_shape
     tensors = _read_tensors(path)
     upgrade_weights(version, info.config, info.data_schema, weights, tensors)
     _check_tensors(path, tensors, shapes)
@@ -225,7 +246,7 @@ def _check_tensors(
 def _with_arrays(
     path: str | Path, info: CheckpointInfo, tensors: dict[str, Tensor]
 ) -> CheckpointInfo:
-    """Give the text features of every stream back their arrays."""
+    """Give the text features of every stream, and the calibration, back their arrays."""
     complete = {}
     for stream, scaling in info.scaling.items():
         prefix = f"{_TEXT_PREFIX}{stream}/"
@@ -234,4 +255,10 @@ def _with_arrays(
             complete[stream] = scaling.with_arrays(arrays)
         except ValueError as error:
             raise CheckpointError(f"{path}: stream {stream}: {error}.") from None
-    return info.model_copy(update={"scaling": complete})
+    calibration = info.calibration
+    if calibration is not None:
+        try:
+            calibration = calibration.with_factors(tensors[_FACTORS].double().numpy())
+        except ValueError as error:
+            raise CheckpointError(f"{path}: {error}.") from None
+    return info.model_copy(update={"scaling": complete, "calibration": calibration})

@@ -30,6 +30,9 @@ def upgrade(settings: dict[str, Any]) -> None:
         _upgrade_to_4(settings)
     if settings.get("format_version") == 4:
         _upgrade_to_5(settings)
+    if settings.get("format_version") == 5:
+        # There was no calibration, and without one nothing is different.
+        settings["format_version"] = 6
 
 
 def upgrade_weights(

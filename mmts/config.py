@@ -8,12 +8,14 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from mmts.calibration.config import CalibrationConfig
 from mmts.config_base import Config
 from mmts.config_errors import describe_faults
 from mmts.config_yaml import apply_overrides, read_yaml, write_yaml
 from mmts.data.config import DataConfig
 from mmts.encoders.kinds import default_encoder
 from mmts.errors import ConfigError, nearest, raise_all
+from mmts.heads.kinds import levels_to_calibrate
 from mmts.interrupts import interrupts_wait
 from mmts.model import ModelConfig
 from mmts.tracking.config import TrackingConfig
@@ -33,6 +35,11 @@ class ExperimentConfig(Config):
     data: DataConfig
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
+    calibration: CalibrationConfig | None = Field(
+        None,
+        description="How quantiles are set right on the validation split at the end of a training; "
+        "null for not at all. `mmts calibrate` does it to a finished checkpoint.",
+    )
     tracking: TrackingConfig = TrackingConfig()
     tuning: TuningConfig | None = Field(
         None, description="What `mmts tune` searches; a training by itself takes no notice of it."
@@ -91,6 +98,11 @@ def resolve_config(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
         ConfigError,
         [f"model.encoders.{name}: {fault}." for name, fault in misfits.items() if fault],
     )
+    if config.calibration is not None and not levels_to_calibrate(config.model.head):
+        raise ConfigError(
+            "calibration: the head gives no quantile but the median, so that nothing can be set "
+            "right. Take model.head.kind: quantile with more levels, or calibration: null."
+        )
     model = config.model.model_copy(update={"encoders": encoders})
     target = config.data.target_stream
     future = [name for name, stream in streams.items() if stream.future or stream.calendar]

@@ -12,12 +12,14 @@ from typing import Any
 
 import torch
 
+from mmts.calibration.config import CalibrationConfig
+from mmts.calibration.fitting import calibrate_checkpoint, require_enough_windows
 from mmts.checkpoint import CheckpointInfo, current_versions, own_kinds
 from mmts.config import ExperimentConfig
 from mmts.data.config import DataConfig
 from mmts.data.dataset import Dataset, fingerprint, load_dataset, stream_paths
 from mmts.data.splits import SPLITS
-from mmts.errors import OutputError, TrainingError
+from mmts.errors import DataError, OutputError, TrainingError
 from mmts.files import make_folder, write_whole
 from mmts.model import MultimodalForecaster
 from mmts.tracking.run import Status, TrackedRun, start_run
@@ -140,6 +142,8 @@ def _lead(
     if folder.exists() and any(folder.iterdir()):
         raise OutputError(f"{folder}: holds files already. Name a new folder for this run.")
     data = read_training_data(config.data) if trial is None else trial.data
+    if config.calibration is not None:
+        require_enough_windows(data.dataset, config.model.head, config.calibration)
     config, model = start_model(config, data.dataset, data.linear_fits)
     for stream in model.schedule.idle_streams():
         logger.warning("stream %r has no path to the head: it is not used", stream)
@@ -221,6 +225,8 @@ def _keep(
                 f", in {processes.count} processes" if processes.count > 1 else "",
             )
             num_epochs = fit(config, model, data, [writer, log, *others, stop])
+        if config.calibration is not None:
+            _calibrate(folder / BEST, dataset, config.calibration)
         for file in (BEST, HISTORY) if trial is None else (HISTORY,):
             run.log_file(folder / file)
         if asked is not None:
@@ -251,6 +257,17 @@ def _keep(
         best_loss=writer.best_loss,
         seconds=time.monotonic() - began,
     )
+
+
+def _calibrate(checkpoint: Path, dataset: Dataset, config: CalibrationConfig) -> None:
+    """Calibrate what a training has kept; where that cannot be done, keep it as it is."""
+    try:
+        calibrate_checkpoint(checkpoint, dataset, config, checkpoint)
+    except DataError as error:
+        # What was trained is good without: it is no reason to call the training failed.
+        logger.warning("%s is not calibrated: %s", checkpoint.name, error)
+    else:
+        logger.info("%s: quantiles calibrated on the validation split", checkpoint.name)
 
 
 def _describe_run(config: ExperimentConfig, dataset: Dataset) -> str:

@@ -37,9 +37,17 @@ class Forecaster:
         self.model = model
 
     @classmethod
-    def from_checkpoint(cls, path: str | Path) -> Forecaster:
-        """Read a checkpoint; raises CheckpointError when it is not one."""
-        return cls(*load_checkpoint(path))
+    def from_checkpoint(cls, path: str | Path, calibrated: bool = True) -> Forecaster:
+        """Read a checkpoint; raises CheckpointError when it is not one.
+
+        calibrated: whether a calibration that it holds is used.
+        """
+        forecaster = cls(*load_checkpoint(path))
+        return forecaster if calibrated else forecaster.without_calibration()
+
+    def without_calibration(self) -> Forecaster:
+        """Return one that gives the quantiles as the model says them."""
+        return Forecaster(self.info.model_copy(update={"calibration": None}), self.model)
 
     def default_sources(self) -> dict[str, Source]:
         """Return the files that the model was trained on."""
@@ -109,7 +117,12 @@ class Forecaster:
                 self.model(batch, observer).float().cpu()
                 for batch in windows.to(device).batches(batch_size)
             ]
-        return self.unscale(torch.cat(pieces).numpy().astype(np.float64))
+        forecast = torch.cat(pieces).numpy().astype(np.float64)
+        calibration = self.info.calibration
+        if calibration is not None:
+            levels = [float(output) for output in self.model.outputs]
+            forecast = calibration.apply(forecast, levels)
+        return self.unscale(forecast)
 
     def unscale(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Bring (..., target, output) from the training scale to the target's own units."""

@@ -65,13 +65,26 @@ def weighted_quantile_loss(
         every level. NaN where all actual values are zero.
     Source: mean_wQuantileLoss of GluonTS (arXiv 1906.05264) and WQL of fev.
     """
-    levels = np.asarray(quantile_levels, dtype=np.float64)
-    wide = forecast if forecast.ndim > actual.ndim else forecast[..., None]
-    truth = np.asarray(actual, dtype=np.float64)[observed]
-    error = truth[:, None] - np.asarray(wide, dtype=np.float64)[observed]
-    pinball = np.maximum(levels * error, (levels - 1) * error)
-    size = np.abs(truth).sum()
-    return float((2 * pinball.sum(axis=0) / size).mean()) if size > 0 else np.nan
+    losses = _pinball(forecast, actual, observed, quantile_levels)
+    size = np.abs(np.asarray(actual, dtype=np.float64)[observed]).sum()
+    return float((2 * losses.sum(axis=0) / size).mean()) if size > 0 else np.nan
+
+
+def crps_by_quantiles(
+    forecast: Numbers, actual: Numbers, observed: Mask, quantile_levels: Sequence[float]
+) -> float:
+    """Return twice the mean pinball loss over levels: the CRPS as far as these levels tell it.
+
+    forecast: (..., quantile), or the shape of `actual` for a point forecast, which then stands for
+        every level. In the target's own units.
+    The CRPS is twice the integral of the pinball loss over all levels from 0 to 1; this is the
+    mean at a few of them, so that it may only be held against another of the same levels. For a
+    point forecast, of which the CRPS is the absolute error, it is just that where levels come in
+    pairs q and 1 - q.
+    Source: Gneiting and Raftery, Strictly proper scoring rules, JASA 102 (2007); Bracher et al.,
+    arXiv 2005.12881.
+    """
+    return _mean(2 * _pinball(forecast, actual, observed, quantile_levels))
 
 
 def interval_coverage(lower: Numbers, upper: Numbers, actual: Numbers, observed: Mask) -> float:
@@ -85,11 +98,28 @@ def outermost_interval(quantile_levels: Sequence[float]) -> tuple[int, int] | No
 
     The interval between them should hold 1 - 2q of all values.
     """
-    for low, level in sorted(enumerate(quantile_levels), key=lambda entry: entry[1]):
-        for high, other in enumerate(quantile_levels):
-            if level < 0.5 and abs(level + other - 1) < _SAME_LEVEL:
-                return low, high
-    return None
+    return next(iter(symmetric_intervals(quantile_levels)), None)
+
+
+def symmetric_intervals(quantile_levels: Sequence[float]) -> list[tuple[int, int]]:
+    """Return the places of every pair of levels q and 1 - q, the widest first."""
+    return [
+        (low, high)
+        for low, level in sorted(enumerate(quantile_levels), key=lambda entry: entry[1])
+        for high, other in enumerate(quantile_levels)
+        if level < 0.5 and abs(level + other - 1) < _SAME_LEVEL
+    ]
+
+
+def _pinball(
+    forecast: Numbers, actual: Numbers, observed: Mask, quantile_levels: Sequence[float]
+) -> npt.NDArray[np.float64]:
+    """Return the pinball loss of each observed value, (value, quantile)."""
+    levels = np.asarray(quantile_levels, dtype=np.float64)
+    wide = forecast if forecast.ndim > actual.ndim else forecast[..., None]
+    truth = np.asarray(actual, dtype=np.float64)[observed]
+    error = truth[:, None] - np.asarray(wide, dtype=np.float64)[observed]
+    return np.maximum(levels * error, (levels - 1) * error)
 
 
 def _errors(forecast: Numbers, actual: Numbers, chosen: Mask) -> npt.NDArray[np.float64]:

@@ -13,11 +13,14 @@ import typer
 from .terminal import imports, run
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.figure import Figure
     from rich.table import Table
 
     from mmts.checkpoint import CheckpointInfo
-    from mmts.evaluation import Evaluation, Subsets
+    from mmts.evaluation import Coverage, Evaluation, Subsets
+    from mmts.evaluation.coverage import CoverageByTarget
     from mmts.evaluation.report import Scores
     from mmts.evaluation.subsets import Change
 
@@ -67,28 +70,41 @@ def evaluate(
             "target's stream alone.",
         ),
     ] = False,
+    uncalibrated: Annotated[
+        bool, typer.Option("--uncalibrated", help="Take no notice of a calibration.")
+    ] = False,
 ) -> None:
     """Set a model beside last value, seasonal naive and ridge."""
     with imports():
         from mmts.errors import OutputError
         from mmts.evaluation import (
             choose_ablation,
+            coverage_table,
+            coverage_to_json,
             evaluate,
             list_subsets,
             load_evaluation_data,
+            measure_coverage,
             score_subsets,
         )
         from mmts.files import write_whole
         from mmts.forecasting import Forecaster
-        from mmts.plots import plot_error_by_step, plot_subsets, plot_test_windows, to_png
+        from mmts.plots import (
+            plot_error_by_step,
+            plot_quantile_coverage,
+            plot_subsets,
+            plot_test_windows,
+            to_png,
+        )
 
-    forecaster = Forecaster.from_checkpoint(checkpoint)
+    forecaster = Forecaster.from_checkpoint(checkpoint, calibrated=not uncalibrated)
     schema = forecaster.info.data_schema
     ablation = choose_ablation(schema, without or (), shuffled or ())
     to_compare = list_subsets(schema, ablation) if with_subsets else ()
     dataset = load_evaluation_data(forecaster.info, data_root, ablation.without)
-    # Beside what was found with all streams, and not in its place.
-    folder = output or checkpoint.parent / "evaluation" / ablation.path
+    # Beside what was found with all streams, or before a calibration, and not in its place.
+    variant = _path(_quantiles_path(forecaster.info, uncalibrated), ablation.path)
+    folder = output or checkpoint.parent / "evaluation" / variant
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -101,6 +117,11 @@ def evaluate(
         "error_by_step.png": plot_error_by_step(evaluation),
         "windows.png": plot_test_windows(evaluation, dataset),
     }
+    coverage = measure_coverage(evaluation.windows, evaluation.targets)
+    if any(coverage.values()):
+        numbers["quantile_coverage"] = coverage_to_json(coverage)
+        tables["coverage.csv"] = coverage_table(coverage)
+        figures["coverage.png"] = plot_quantile_coverage(evaluation, coverage)
     subsets = None
     if to_compare:
         subsets = score_subsets(forecaster, dataset, evaluation, to_compare)
@@ -117,11 +138,19 @@ def evaluate(
     if as_json:
         print(found)
     else:
-        _show(evaluation)
+        _show(evaluation, coverage)
         if subsets is not None:
             _show_subsets(subsets)
         print(f"written: {folder}: evaluation.json, {', '.join([*tables, *figures])}")
-    _track(evaluation, subsets, forecaster.info, checkpoint, folder, list(tables), figures)
+    _track(evaluation, subsets, forecaster.info, variant, checkpoint, folder, list(tables), figures)
+
+
+def _quantiles_path(info: CheckpointInfo, uncalibrated: bool) -> str:
+    """Name what was done to the quantiles, where that is not what the training did."""
+    trained_so = info.config.calibration is not None
+    if uncalibrated:
+        return "uncalibrated" if trained_so else ""
+    return "calibrated" if info.calibration is not None and not trained_so else ""
 
 
 def _describe_ridge(choices: dict[str, Any]) -> str:
@@ -130,7 +159,7 @@ def _describe_ridge(choices: dict[str, Any]) -> str:
     return read if recent == 1 else f"{read}, the latest {recent:.0%} of the train windows"
 
 
-def _show(evaluation: Evaluation) -> None:
+def _show(evaluation: Evaluation, coverage: CoverageByTarget) -> None:
     """Print what a person wants to know first."""
     from rich.console import Console
 
@@ -144,12 +173,14 @@ def _show(evaluation: Evaluation) -> None:
     )
     for target in evaluation.targets:
         print()
-        console.print(_table(evaluation, target))
+        console.print(_table(evaluation, target, coverage[target]))
     print()
     print(evaluation.verdict)
     if len(evaluation.targets) > 1:
         for target in evaluation.targets:
             print(evaluation.judge(target))
+    if evaluation.calibration is not None:
+        print(evaluation.calibration)
     for note in evaluation.notes:
         print(f"note: {note}")
 
@@ -173,15 +204,22 @@ def _show_subsets(subsets: Subsets) -> None:
         print(f"note: {note}")
 
 
-def _table(evaluation: Evaluation, target: str) -> Table:
-    nominal = evaluation.nominal_coverage
-    of = "" if nominal is None else f" of {nominal:.0%}"
-    table = _new_table(target, "MAE", "RMSE", "MASE", "WQL", f"coverage{of}")
+def _table(evaluation: Evaluation, target: str, coverage: Sequence[Coverage]) -> Table:
+    intervals = [found for found in coverage if found.lower is not None]
+    num_levels = len(evaluation.quantile_levels)
+    of_levels = f" ({num_levels} levels)" if num_levels else ""
+    headings = [f"of {found.nominal:.0%}" for found in intervals] or [""]
+    headings[0] = f"coverage {headings[0]}".rstrip()
+    table = _new_table(target, "MAE", "RMSE", "MASE", "WQL", f"CRPS{of_levels}", *headings)
     for method, by_target in evaluation.scores.items():
-        scores = by_target[target].overall
-        cells = map(_say, (scores.mae, scores.rmse, scores.mase, scores.wql))
-        covered = "-" if math.isnan(scores.coverage) else f"{scores.coverage:.1%}"
-        table.add_row(method, *cells, covered)
+        found = by_target[target].overall
+        scores = (found.mae, found.rmse, found.mase, found.wql, found.crps_by_quantiles)
+        # Only the model gives an interval.
+        shares = [math.nan] * len(headings)
+        if not math.isnan(found.coverage):
+            shares = [interval.observed for interval in intervals]
+        covered = ("-" if math.isnan(share) else f"{share:.1%}" for share in shares)
+        table.add_row(method, *map(_say, scores), *covered)
     return table
 
 
@@ -213,17 +251,18 @@ def _track(
     evaluation: Evaluation,
     subsets: Subsets | None,
     info: CheckpointInfo,
+    variant: str,
     checkpoint: Path,
     folder: Path,
     tables: list[str],
     figures: dict[str, Figure],
 ) -> None:
-    """Add everything to the MLflow run of the training."""
+    """Add everything to the MLflow run of the training; variant: of the model, empty for none."""
     from mmts.evaluation import ALL_TARGETS, BASELINES, MODEL
     from mmts.tracking.run import reopen_run
 
     run = reopen_run(info.config.tracking, info.run_id, store=checkpoint.resolve().parent.parent)
-    split, ablated = evaluation.split, evaluation.ablation.path
+    split, ablated = evaluation.split, variant
     other_split = "" if split == "test" else split
     prefixes = {MODEL: _path(split, ablated)}
     prefixes |= {

@@ -34,6 +34,9 @@ def forecast(
         ),
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="PNG file to draw the forecast in.")] = None,
+    uncalibrated: Annotated[
+        bool, typer.Option("--uncalibrated", help="Take no notice of a calibration.")
+    ] = False,
 ) -> None:
     """Forecast every item from what was known at the origin."""
     with imports():
@@ -47,7 +50,7 @@ def forecast(
     for file in (output, plot):
         if file is not None:
             require_folder(file)
-    forecaster = Forecaster.from_checkpoint(checkpoint)
+    forecaster = Forecaster.from_checkpoint(checkpoint, calibrated=not uncalibrated)
     sources = choose_sources(forecaster, data or ())
     require_apart([checkpoint, *map(str, sources.values())], [output, *([plot] if plot else [])])
     table = forecaster.predict(sources, origin, until)

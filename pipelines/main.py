@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from . import config
+from .calibrate import calibrate
 from .check import check
 from .evaluate import evaluate
 from .explain import explain
@@ -23,7 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Train forecasting models on several CSV streams at once.",
 )
-for command in (init, train, tune, forecast, evaluate, explain, check, ui):
+for command in (init, train, tune, calibrate, forecast, evaluate, explain, check, ui):
     app.command()(command)
 app.add_typer(config.app, name="config")
 

@@ -57,7 +57,7 @@ def with_errors(evaluation: Evaluation, **errors: float) -> Evaluation:
     """Return the evaluation with other mean absolute errors, by method."""
     scores = {}
     for method in METHODS:
-        found = Scores(errors[method.replace(" ", "_")], 1.0, 1.0, 1.0, math.nan)
+        found = Scores(errors[method.replace(" ", "_")], 1.0, 1.0, 1.0, math.nan, 1.0)
         scores[method] = dict.fromkeys(["load", ALL_TARGETS], TargetScores(found, (found,)))
     return replace(evaluation, scores=scores)
 
@@ -80,7 +80,7 @@ def evaluation(forecaster: Forecaster, dataset: Dataset) -> Evaluation:
 def test_every_method_has_scores_overall_and_by_step(evaluation: Evaluation) -> None:
     table = evaluation.table()
     assert list(table.index) == METHODS
-    assert list(table.columns) == ["mae", "rmse", "mase", "wql", "coverage"]
+    assert list(table.columns) == ["mae", "rmse", "mase", "wql", "coverage", "crps_by_quantiles"]
     assert np.isfinite(table[["mae", "rmse", "mase", "wql"]]).all(axis=None)
     assert list(np.isfinite(table["coverage"])) == [True, False, False, False]
     by_step = evaluation.by_step_table()

@@ -15,8 +15,8 @@ from tests.conftest import ROOT
 # among which the same holds in the order given, or in any order that has no circle.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "config_base", "kinds", "tokens", "files", "interrupts", "training.config",
-     "tracking.config", "tuning.config"),
-    ("config_yaml", "config_errors", "losses", "metrics", "inspection"),
+     "tracking.config", "tuning.config", "calibration.config"),
+    ("config_yaml", "config_errors", "losses", "metrics", "calibration.conformal", "inspection"),
     (
         "data.text", "data.config", "data.cache.digests", "data.cache.array_files",
         "data.cache.entries", "data.clock", "data.times", "data.schema", "data.table",
@@ -41,6 +41,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("checkpoint_versions", "checkpoint"),
     ("forecasting",),
     ("evaluation",),
+    ("calibration.fitting",),
     ("explanation",),
     ("plots", "summary"),
     ("tracking", "training"),

@@ -25,6 +25,7 @@ class Scores:
 
     coverage: share of values between the outermost pair of quantile levels; NaN for a method that
         gives no quantiles.
+    crps_by_quantiles: the CRPS as far as the model's levels tell it; see `metrics`.
     """
 
     mae: float
@@ -32,6 +33,7 @@ class Scores:
     mase: float
     wql: float
     coverage: float
+    crps_by_quantiles: float
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class Evaluation:
     dates: first moment and end of each split. num_windows, num_values: windows, and target values
     observed in them. season: in steps, of the seasonal naive forecast and of MASE. ridge: what was
     chosen for it on validation. nominal_coverage: of `coverage`; None without quantiles.
+    calibration: whether the quantiles were calibrated, and on what, in words; None without any.
     notes: what was left out of the scores, and what else to know about them.
     ablation: streams that were missing, or shuffled, in all of this.
     """
@@ -98,6 +101,7 @@ class Evaluation:
     ridge: dict[str, Any]
     quantile_levels: tuple[float, ...]
     nominal_coverage: float | None
+    calibration: str | None
     notes: tuple[str, ...]
     epoch: int
     run_id: str | None

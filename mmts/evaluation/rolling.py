@@ -18,6 +18,7 @@ from mmts.data.gathering import WindowGatherer
 from mmts.data.windows import count_origins
 from mmts.errors import DataError, raise_all
 from mmts.evaluation.ablation import choose_ablation, describe_ablation, leave_out, shuffle
+from mmts.evaluation.coverage import describe_calibration
 from mmts.evaluation.report import (
     LAST_VALUE,
     MODEL,
@@ -125,6 +126,7 @@ def evaluate(
         ridge=ridge.fit.choices(),
         quantile_levels=levels,
         nominal_coverage=levels[interval[1]] - levels[interval[0]] if interval else None,
+        calibration=describe_calibration(forecaster.info) if len(levels) > 1 else None,
         notes=(
             *dataset.notes,
             *describe_ablation(dataset, ablation),

@@ -62,4 +62,7 @@ class Scorer:
             mase=metrics.mean_absolute_scaled_error(point[part], actual, observed, scales),
             wql=metrics.weighted_quantile_loss(spread[part], actual, observed, self.levels),
             coverage=coverage,
+            crps_by_quantiles=metrics.crps_by_quantiles(
+                spread[part], actual, observed, self.levels
+            ),
         )

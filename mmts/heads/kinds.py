@@ -16,6 +16,13 @@ HeadConfig = Annotated[
 ]
 
 
+def levels_to_calibrate(config: HeadConfig) -> tuple[float, ...]:
+    """Return the levels of a head, where there are others than the median; else none."""
+    if isinstance(config, QuantileHeadConfig) and len(config.quantile_levels) > 1:
+        return config.quantile_levels
+    return ()
+
+
 def build_head(config: HeadConfig, num_targets: int) -> Head:
     """Build a head for a number of target columns."""
     match config:

@@ -18,7 +18,7 @@ from mmts.errors import ConfigError, nearest, raise_all
 from mmts.heads.base import HeadSettings
 from mmts.tuning.config import Range, Space, TuningConfig
 
-_NO_PART_OF_THE_MODEL = ("name", "tracking", "tuning")
+_NO_PART_OF_THE_MODEL = ("name", "calibration", "tracking", "tuning")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Quantiles set right by how often the truth lay beyond them on the validation split."""

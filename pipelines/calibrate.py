@@ -1,0 +1,129 @@
+"""`mmts calibrate`: set the quantiles of a trained model right on its validation split."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .terminal import imports, run
+
+if TYPE_CHECKING:
+    from mmts.calibration.fitting import CalibrationReport
+
+
+def calibrate(
+    checkpoint: Annotated[Path, typer.Argument(help="best.mmts or last.mmts of a training.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint to write; by default `calibrated.mmts` beside the first."),
+    ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Folder of the data, where it has moved since.")
+    ] = None,
+    by_step: Annotated[
+        bool | None,
+        typer.Option(
+            "--by-step/--all-steps",
+            help="A factor for each step of the horizon, or one for all; by default each where "
+            "the validation split is long enough.",
+        ),
+    ] = None,
+    only_widen: Annotated[
+        bool | None,
+        typer.Option(
+            "--only-widen/--both-ways",
+            help="Whether quantiles may only move away from the median; by default both ways.",
+        ),
+    ] = None,
+) -> None:
+    """Move the quantiles of a model so that they hold their share of the validation split."""
+    with imports():
+        from mmts.calibration.config import CalibrationConfig
+        from mmts.calibration.fitting import calibrate_checkpoint
+        from mmts.checkpoint import read_info
+        from mmts.evaluation import load_evaluation_data
+        from mmts.files import require_apart, require_folder
+
+    target = output or checkpoint.with_name("calibrated.mmts")
+    require_apart([checkpoint], [target])
+    require_folder(target)
+    info = read_info(checkpoint)
+    asked = {"by_step": by_step, "only_widen": only_widen}
+    config = (info.config.calibration or CalibrationConfig()).model_copy(
+        update={name: value for name, value in asked.items() if value is not None}
+    )
+    dataset = load_evaluation_data(info, data_root)
+    report = calibrate_checkpoint(checkpoint, dataset, config, target)
+    first, end = next(
+        (first, end)
+        for name, first, end in dataset.split.dates(dataset.schema)
+        if name == "validation"
+    )
+    print(f"calibrated on validation, {first} to {end}")
+    _show(report)
+    print(f"checkpoint: {target}")
+    print(f"next:       mmts evaluate {target}")
+
+
+def _show(report: CalibrationReport) -> None:
+    """Print what was found, and whether it would have helped on windows that came later."""
+    from rich.console import Console
+    from rich.table import Table
+
+    calibration = report.calibration
+    steps = "a factor for each step" if calibration.config.by_step else "one factor for all steps"
+    widen = ", only to widen" if calibration.config.only_widen else ""
+    print(
+        f"{calibration.num_windows:,} windows, {calibration.num_apart:,} of which do not overlap; "
+        f"{steps}{widen}"
+    )
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in ("quantile", "should lie below", "did", "do now"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for target in report.targets:
+        table.add_column(f"factors of {target}", justify="right", no_wrap=True)
+    for place, level in enumerate(report.quantile_levels):
+        shares = (level, report.before.below[place], report.after.below[place])
+        factors = calibration.factors[..., place]
+        table.add_row(
+            f"{level:g}",
+            *(f"{share:.1%}" for share in shares),
+            *(
+                "-"
+                if level == 0.5
+                else _say_range(factors[:, target].min(), factors[:, target].max())
+                for target in range(len(report.targets))
+            ),
+        )
+    print()
+    Console(highlight=False, soft_wrap=True).print(table)
+    print()
+    half = report.later_half
+    if half is None:
+        print("half of the validation split is too short to see how this does on later windows")
+        return
+    change = 100 * (half.after.crps / half.before.crps - 1) if half.before.crps else math.nan
+    covered = ""
+    if report.nominal_coverage is not None:
+        covered = (
+            f"the {report.nominal_coverage:.0%} interval holds {half.before.coverage:.1%} before "
+            f"and {half.after.coverage:.1%} after; "
+        )
+    print(
+        f"fitted on the earlier half of validation, on the later half {covered}"
+        f"CRPS ({len(report.quantile_levels)} levels) {half.before.crps:#.4g} becomes "
+        f"{half.after.crps:#.4g} ({change:+.2f}%)"
+    )
+    if change > 0:
+        print("so there is no sign that it helps: compare both with mmts evaluate")
+
+
+def _say_range(low: float, high: float) -> str:
+    return f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}"
+
+
+if __name__ == "__main__":
+    run(calibrate)
