@@ -13,14 +13,15 @@ from typing import Any
 import torch
 
 from mmts.calibration.config import CalibrationConfig
-from mmts.calibration.fitting import calibrate_checkpoint, require_enough_windows
-from mmts.checkpoint import CheckpointInfo, current_versions, own_kinds
+from mmts.calibration.fitting import calibrate, require_enough_windows
+from mmts.checkpoint import CheckpointInfo, current_versions, own_kinds, save_checkpoint
 from mmts.config import ExperimentConfig
 from mmts.data.config import DataConfig
 from mmts.data.dataset import Dataset, fingerprint, load_dataset, stream_paths
 from mmts.data.splits import SPLITS
 from mmts.errors import DataError, OutputError, TrainingError
 from mmts.files import make_folder, write_whole
+from mmts.forecasting import Forecaster
 from mmts.model import MultimodalForecaster
 from mmts.tracking.run import Status, TrackedRun, start_run
 from mmts.training.joining import joined_by_torchrun
@@ -262,11 +263,12 @@ def _keep(
 def _calibrate(checkpoint: Path, dataset: Dataset, config: CalibrationConfig) -> None:
     """Calibrate what a training has kept; where that cannot be done, keep it as it is."""
     try:
-        calibrate_checkpoint(checkpoint, dataset, config, checkpoint)
+        calibrated, _ = calibrate(Forecaster.from_checkpoint(checkpoint), dataset, config)
     except DataError as error:
         # What was trained is good without: it is no reason to call the training failed.
         logger.warning("%s is not calibrated: %s", checkpoint.name, error)
     else:
+        save_checkpoint(checkpoint, calibrated.info, calibrated.model.state_dict())
         logger.info("%s: quantiles calibrated on the validation split", checkpoint.name)
 
 

@@ -42,21 +42,24 @@ def calibrate(
     """Move the quantiles of a model so that they hold their share of the validation split."""
     with imports():
         from mmts.calibration.config import CalibrationConfig
-        from mmts.calibration.fitting import calibrate_checkpoint
-        from mmts.checkpoint import read_info
+        from mmts.calibration.fitting import calibrate
+        from mmts.checkpoint import save_checkpoint
         from mmts.evaluation import load_evaluation_data
         from mmts.files import require_apart, require_folder
+        from mmts.forecasting import Forecaster
 
     target = output or checkpoint.with_name("calibrated.mmts")
     require_apart([checkpoint], [target])
     require_folder(target)
-    info = read_info(checkpoint)
+    forecaster = Forecaster.from_checkpoint(checkpoint)
+    info = forecaster.info
     asked = {"by_step": by_step, "only_widen": only_widen}
     config = (info.config.calibration or CalibrationConfig()).model_copy(
         update={name: value for name, value in asked.items() if value is not None}
     )
     dataset = load_evaluation_data(info, data_root)
-    report = calibrate_checkpoint(checkpoint, dataset, config, target)
+    calibrated, report = calibrate(forecaster, dataset, config)
+    save_checkpoint(target, calibrated.info, calibrated.model.state_dict())
     first, end = next(
         (first, end)
         for name, first, end in dataset.split.dates(dataset.schema)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,6 @@ from mmts.calibration.conformal import (
     windows_apart,
     windows_needed,
 )
-from mmts.checkpoint import save_checkpoint
 from mmts.data.dataset import Dataset
 from mmts.data.schema import DataSchema
 from mmts.errors import CheckpointError, DataError
@@ -99,15 +97,6 @@ def calibrate(
         later_half=_try_on_later_half(windows, length, config),
     )
     return Forecaster(info, plain.model), report
-
-
-def calibrate_checkpoint(
-    source: Path, dataset: Dataset, config: CalibrationConfig, target: Path
-) -> CalibrationReport:
-    """Write a checkpoint that is another one, calibrated; `source` may be the target itself."""
-    forecaster, report = calibrate(Forecaster.from_checkpoint(source), dataset, config)
-    save_checkpoint(target, forecaster.info, forecaster.model.state_dict())
-    return report
 
 
 def require_enough_windows(dataset: Dataset, head: HeadConfig, config: CalibrationConfig) -> None:

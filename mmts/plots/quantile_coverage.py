@@ -75,7 +75,7 @@ def _draw_steps(axes: Axes, intervals: Sequence[Coverage]) -> None:
         inside = f"below {found.upper:g}"
         if found.lower is not None:
             inside = f"{found.lower:g} to {found.upper:g}"
-        label = f"{inside}: {found.observed:.1%} of {found.nominal:.0%}"
+        label = f"{inside}: {found.observed:.1%}, should be {found.nominal:.0%}"
         axes.plot(
             steps,
             found.by_step,

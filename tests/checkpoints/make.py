@@ -19,10 +19,11 @@ FOLDER = Path(__file__).parent
 
 
 def make() -> None:
-    """Train the small world, and keep its checkpoint beside what it forecasts."""
+    """Train the small world, calibrated, and keep its checkpoint beside what it forecasts."""
     path = FOLDER / f"format_{FORMAT_VERSION}.mmts"
     frames, settings = make_frames(), make_settings()
     add_words(frames, settings)
+    settings["calibration"] = {"kind": "conformal"}
     with tempfile.TemporaryDirectory() as folder:
         write_frames(Path(folder) / "world", frames)
         config = load_config(write_config(Path(folder) / "world", settings))
@@ -31,7 +32,8 @@ def make() -> None:
     info = info.model_copy(update={"config": info.config.model_copy(update={"data": data})})
     save_checkpoint(path, info, model.state_dict())
     forecast = Forecaster.from_checkpoint(path).predict(frames)
-    path.with_suffix(".json").write_text(json.dumps(forecast["0.5"].to_list()) + "\n")
+    expected = {level: forecast[level].to_list() for level in model.outputs}
+    path.with_suffix(".json").write_text(json.dumps(expected) + "\n")
 
 
 if __name__ == "__main__":
