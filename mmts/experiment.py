@@ -263,13 +263,14 @@ def _keep(
 def _calibrate(checkpoint: Path, dataset: Dataset, config: CalibrationConfig) -> None:
     """Calibrate what a training has kept; where that cannot be done, keep it as it is."""
     try:
-        calibrated, _ = calibrate(Forecaster.from_checkpoint(checkpoint), dataset, config)
+        calibrated, report = calibrate(Forecaster.from_checkpoint(checkpoint), dataset, config)
     except DataError as error:
         # What was trained is good without: it is no reason to call the training failed.
         logger.warning("%s is not calibrated: %s", checkpoint.name, error)
     else:
         save_checkpoint(checkpoint, calibrated.info, calibrated.model.state_dict())
         logger.info("%s: quantiles calibrated on the validation split", checkpoint.name)
+        logger.info("%s", report.outlook)
 
 
 def _describe_run(config: ExperimentConfig, dataset: Dataset) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -104,24 +103,7 @@ def _show(report: CalibrationReport) -> None:
     print()
     Console(highlight=False, soft_wrap=True).print(table)
     print()
-    half = report.later_half
-    if half is None:
-        print("half of the validation split is too short to see how this does on later windows")
-        return
-    change = 100 * (half.after.crps / half.before.crps - 1) if half.before.crps else math.nan
-    covered = ""
-    if report.nominal_coverage is not None:
-        covered = (
-            f"the {report.nominal_coverage:.0%} interval holds {half.before.coverage:.1%} before "
-            f"and {half.after.coverage:.1%} after; "
-        )
-    print(
-        f"fitted on the earlier half of validation, on the later half {covered}"
-        f"CRPS ({len(report.quantile_levels)} levels) {half.before.crps:#.4g} becomes "
-        f"{half.after.crps:#.4g} ({change:+.2f}%)"
-    )
-    if change > 0:
-        print("so there is no sign that it helps: compare both with mmts evaluate")
+    print(report.outlook)
 
 
 def _say_range(low: float, high: float) -> str:

@@ -65,6 +65,31 @@ class CalibrationReport:
     after: Shares
     later_half: LaterHalf | None
 
+    @property
+    def outlook(self) -> str:
+        """Say what a calibration on the earlier half of the split did on the later one."""
+        if self.later_half is None:
+            return (
+                "half of the validation split is too short to see what a calibration does on "
+                "later windows"
+            )
+        before, after = self.later_half.before, self.later_half.after
+        said = "fitted on the earlier half of validation, on the later half "
+        if self.nominal_coverage is not None:
+            said += (
+                f"the {self.nominal_coverage:.0%} interval holds {before.coverage:.1%} before and "
+                f"{after.coverage:.1%} after; "
+            )
+        said += (
+            f"CRPS ({len(self.quantile_levels)} levels) {before.crps:#.4g} becomes "
+            f"{after.crps:#.4g}"
+        )
+        if before.crps > 0:
+            said += f" ({100 * (after.crps / before.crps - 1):+.2f}%)"
+        if after.crps >= before.crps:
+            said += "; there is no sign that it helps"
+        return said
+
 
 def calibrate(
     forecaster: Forecaster, dataset: Dataset, config: CalibrationConfig
