@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.metrics import mean_absolute_error, mean_pinball_loss, root_mean_squared_error
 
 from mmts import metrics
@@ -130,6 +131,59 @@ def test_wql_at_the_median_is_the_absolute_error_over_the_size(
     ours = metrics.weighted_quantile_loss(forecast, actual, observed, (0.5,))
     error = metrics.mean_absolute_error(forecast, actual, observed)
     assert ours == pytest.approx(error / np.abs(actual[observed]).mean())
+
+
+def test_crps_by_quantiles_is_twice_the_mean_pinball_loss(
+    actual: np.ndarray, observed: np.ndarray
+) -> None:
+    levels = (0.1, 0.5, 0.9)
+    quantiles = np.random.default_rng(4).normal(5, 2, (*SHAPE, 3))
+    by_level = [
+        2 * mean_pinball_loss(actual[observed], quantiles[observed][:, i], alpha=level)
+        for i, level in enumerate(levels)
+    ]
+    ours = metrics.crps_by_quantiles(quantiles, actual, observed, levels)
+    assert ours == pytest.approx(np.mean(by_level))
+    size = np.abs(actual[observed]).mean()
+    wql = metrics.weighted_quantile_loss(quantiles, actual, observed, levels)
+    assert ours == pytest.approx(wql * size)
+
+
+@pytest.mark.parametrize("levels", [(0.5,), (0.1, 0.5, 0.9), (0.05, 0.2, 0.8, 0.95)])
+def test_crps_of_a_point_forecast_is_its_absolute_error(
+    forecast: np.ndarray, actual: np.ndarray, observed: np.ndarray, levels: tuple[float, ...]
+) -> None:
+    ours = metrics.crps_by_quantiles(forecast, actual, observed, levels)
+    assert ours == pytest.approx(metrics.mean_absolute_error(forecast, actual, observed))
+
+
+def test_crps_of_many_quantiles_comes_near_to_the_exact_one() -> None:
+    # Of a standard normal at its median: 2 phi(0) - 1 / sqrt(pi) (Gneiting and Raftery, 2007).
+    levels = (np.arange(999) + 0.5) / 999
+    quantiles = norm.ppf(levels)[None, None, None, :]
+    value, observed = np.zeros((1, 1, 1)), np.ones((1, 1, 1), dtype=bool)
+    exact = 2 / np.sqrt(2 * np.pi) - 1 / np.sqrt(np.pi)
+    ours = metrics.crps_by_quantiles(quantiles, value, observed, list(levels))
+    assert ours == pytest.approx(exact, rel=1e-2)
+    # And three levels tell so little of it that nobody may take the one for the other.
+    few = metrics.crps_by_quantiles(
+        quantiles[..., [99, 499, 899]], value, observed, (0.1, 0.5, 0.9)
+    )
+    assert abs(few / exact - 1) > 0.2
+
+
+@pytest.mark.parametrize(
+    ("levels", "expected"),
+    [
+        ((0.1, 0.5, 0.9), [(0, 2)]),
+        ((0.05, 0.25, 0.5, 0.75, 0.9, 0.95), [(0, 5), (1, 3)]),
+        ((0.5, 0.9), []),
+    ],
+)
+def test_symmetric_intervals_come_widest_first(
+    levels: tuple[float, ...], expected: list[tuple[int, int]]
+) -> None:
+    assert metrics.symmetric_intervals(levels) == expected
 
 
 def test_coverage_is_the_share_inside_the_interval() -> None:
