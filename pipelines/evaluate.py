@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from mmts.evaluation.subsets import Change
 
 
+_MOST_WIDTH = 200
+"""Of a table, in characters; in a narrower terminal lines break, and no number is cut."""
+
+
 class EvaluatedSplit(StrEnum):
     """Splits that can be evaluated."""
 
@@ -163,7 +167,7 @@ def _show(evaluation: Evaluation, coverage: CoverageByTarget) -> None:
     """Print what a person wants to know first."""
     from rich.console import Console
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, width=_MOST_WIDTH)
     for name, (first, end) in evaluation.dates.items():
         here = " <- evaluated" if name == evaluation.split else ""
         print(f"{name:10}  {first} to {end}{here}")
@@ -189,7 +193,7 @@ def _show_subsets(subsets: Subsets) -> None:
     """Print what the model's error becomes with other streams."""
     from rich.console import Console
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, width=_MOST_WIDTH)
     for target in subsets.targets:
         print()
         table = _new_table(target, "MAE", "RMSE", "WQL", "change in MAE")
@@ -207,7 +211,7 @@ def _show_subsets(subsets: Subsets) -> None:
 def _table(evaluation: Evaluation, target: str, coverage: Sequence[Coverage]) -> Table:
     intervals = [found for found in coverage if found.lower is not None]
     num_levels = len(evaluation.quantile_levels)
-    of_levels = f" ({num_levels} levels)" if num_levels else ""
+    of_levels = f"\n({num_levels} levels)" if num_levels else ""
     headings = [f"of {found.nominal:.0%}" for found in intervals] or [""]
     headings[0] = f"coverage {headings[0]}".rstrip()
     table = _new_table(target, "MAE", "RMSE", "MASE", "WQL", f"CRPS{of_levels}", *headings)

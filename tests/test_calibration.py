@@ -323,7 +323,7 @@ def test_calibrate_and_its_switches_work_as_commands(
     done = mmts("evaluate", output, "--output", tmp_path / "evaluation")
     assert done.returncode == 0, done.stderr
     assert "quantiles calibrated on validation, 2024-01-12" in done.stdout
-    assert "CRPS (3 levels)" in done.stdout
+    assert "(3 levels)" in done.stdout
     assert (tmp_path / "evaluation/coverage.png").read_bytes().startswith(b"\x89PNG")
 
 
