@@ -28,14 +28,15 @@ MEASURES = tuple(field.name for field in fields(Scores))
 class CutoffScores:
     """What was scored at one cut-off.
 
-    num_items, num_values: items with a window there, and target values observed in these.
+    num_items: with a window there. num_values: observed in these windows, per target and for
+        `ALL_TARGETS`.
     season, ridge, num_train_windows, epoch: as in `CutoffForecasts`.
     scores: per method, per target and for `ALL_TARGETS`.
     """
 
     cutoff: str
     num_items: int
-    num_values: int
+    num_values: dict[str, int]
     season: int
     ridge: dict[str, Any]
     num_train_windows: int
@@ -56,8 +57,9 @@ class Backtest:
     """A model beside its baselines at a row of cut-offs.
 
     cutoffs: in time. by_step: scores of each step of the horizon, over the values of all cut-offs;
-    per method, per target and for `ALL_TARGETS`. comparisons: of the model with each baseline in
-    MAE, per target. step, frequency: from cut-off to cut-off, in steps, and how long a step is.
+    per method, per target and for `ALL_TARGETS`. values_by_step: how many these are.
+    comparisons: of the model with each baseline in MAE, per target.
+    step, frequency: from cut-off to cut-off, in steps, and how long a step is.
     forecasts: the long table. nominal_coverage: of `coverage`; None without quantiles.
     """
 
@@ -68,6 +70,7 @@ class Backtest:
     frequency: str
     cutoffs: tuple[CutoffScores, ...]
     by_step: dict[str, dict[str, tuple[Scores, ...]]]
+    values_by_step: dict[str, tuple[int, ...]]
     comparisons: dict[str, dict[str, Comparison]]
     forecasts: pd.DataFrame
     nominal_coverage: float | None
@@ -138,13 +141,14 @@ class Backtest:
         """
         rows: list[dict[str, Any]] = [
             {"method": method, "target": target, "cutoff": cutoff.cutoff, "step": None}
-            | asdict(cutoff.scores[method][target])
+            | {"num_values": cutoff.num_values[target], **asdict(cutoff.scores[method][target])}
             for method in (MODEL, *BASELINES)
             for target in self.all_targets
             for cutoff in self.cutoffs
         ]
         rows += [
-            {"method": method, "target": target, "cutoff": None, "step": step} | asdict(scores)
+            {"method": method, "target": target, "cutoff": None, "step": step}
+            | {"num_values": self.values_by_step[target][step - 1], **asdict(scores)}
             for method in (MODEL, *BASELINES)
             for target in self.all_targets
             for step, scores in enumerate(self.by_step[method][target], start=1)
@@ -176,6 +180,7 @@ class Backtest:
                     for target, found in self.comparisons.items()
                 },
                 "cutoffs": [asdict(cutoff) for cutoff in self.cutoffs],
+                "values_by_step": self.values_by_step,
                 "by_step": {
                     method: {
                         target: [asdict(scores) for scores in found[target]]

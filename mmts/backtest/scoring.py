@@ -42,7 +42,9 @@ def score_backtest(
     targets = schema.target_columns
     names = targets if len(targets) == 1 else (*targets, ALL_TARGETS)
     by_cutoff = [_score(found, targets) for found in forecasts]
-    pooled = _score(pool(forecasts), targets)
+    together = pool(forecasts)
+    pooled = _score(together, targets)
+    by_step = together.windows.observed.sum(axis=0)
     words = _words(schema, np.array([found.cutoff for found in forecasts]))
     windows = forecasts[0].windows
     levels = windows.quantile_levels
@@ -62,7 +64,7 @@ def score_backtest(
             CutoffScores(
                 cutoff=str(word),
                 num_items=len(np.unique(found.windows.items)),
-                num_values=int(found.windows.observed.sum()),
+                num_values=_by_target(found.windows.observed.sum(axis=(0, 1)), names),
                 season=found.season,
                 ridge=found.ridge,
                 num_train_windows=found.num_train_windows,
@@ -77,6 +79,9 @@ def score_backtest(
         by_step={
             method: {name: of_target[name].by_step for name in names}
             for method, of_target in pooled.items()
+        },
+        values_by_step={
+            name: tuple(_by_target(counts, names)[name] for counts in by_step) for name in names
         },
         comparisons={
             name: {
@@ -101,6 +106,11 @@ def _score(found: CutoffForecasts, targets: tuple[str, ...]) -> dict[str, dict[s
     scorer = Scorer(found.windows, found.scales, targets)
     points = {name: scorer.score_point(point) for name, point in found.baselines.items()}
     return {MODEL: scorer.score_model(), **points}
+
+
+def _by_target(counts: npt.NDArray[np.int64], names: tuple[str, ...]) -> dict[str, int]:
+    """Return counts, (target,), by name; a further name is that of all targets together."""
+    return dict(zip(names, [*map(int, counts), int(counts.sum())], strict=False))
 
 
 def _long_table(

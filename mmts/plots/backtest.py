@@ -28,12 +28,11 @@ MANY = 40
 def plot_backtest(backtest: Backtest) -> Figure:
     """Draw the MAE of all methods at each cut-off, and at each step; a row per target."""
     targets = backtest.targets
+    dates = list(dict.fromkeys(c.cutoff[:10] for c in backtest.cutoffs))
+    trained = "trained before each cut-off" if backtest.is_refit else "not trained again"
     count = len(backtest.cutoffs)
-    what = f"{count} cut-off{'s' if count > 1 else ''}"
-    trained = "model trained before each" if backtest.is_refit else "model not trained again"
-    if count == 1 and backtest.is_refit:
-        trained = "model trained before it"
-    figure = new_figure(12, 1.3 + 3.1 * len(targets), f"Backtest: {what}, {trained}")
+    what = f"{count} cut-off{'s' if count > 1 else ''}, {' to '.join((dates[0], *dates[1:][-1:]))}"
+    figure = new_figure(12, 1.3 + 3.1 * len(targets), f"Backtest: {what}; model {trained}")
     rows = figure.subplots(len(targets), 2, squeeze=False)
     for target, (left, right) in zip(targets, rows.tolist(), strict=True):
         _draw_cutoffs(left, backtest, target)
@@ -67,7 +66,9 @@ def _draw_cutoffs(axes: Axes, backtest: Backtest, target: str) -> None:
 
 
 def _draw_steps(axes: Axes, backtest: Backtest, target: str) -> None:
-    style_axes(axes, "error at each step, all cut-offs together")
+    counts = sorted({min(backtest.values_by_step[target]), max(backtest.values_by_step[target])})
+    values = f"{' to '.join(map(str, counts))} values each"
+    style_axes(axes, f"error at each step, all cut-offs together ({values})")
     for method, style in _styles():
         errors = [step.mae for step in backtest.by_step[method][target]]
         steps = np.arange(1, len(errors) + 1)
