@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.table import Table
 
-    from mmts.backtest.report import Backtest
+    from mmts.backtest.report import Backtest, Spread
     from mmts.checkpoint import CheckpointInfo
 
 TABLE, SCORES, PICTURE, REPORT = (
@@ -137,9 +137,12 @@ def _table(found: Backtest, target: str) -> Table:
     for heading in ("MAE", "RMSE", "MASE", "WQL", f"coverage{nominal}", "model better"):
         table.add_column(heading, justify="right", no_wrap=True)
     for method in (MODEL, *BASELINES):
-        cells = [_say_spread(found, method, target, m) for m in ("mae", "rmse", "mase", "wql")]
-        covered = found.spread(method, target, "coverage").mean
-        cells.append("-" if math.isnan(covered) else f"{covered:.1%}")
+        cells = [
+            _with_deviation(found.spread(method, target, measure), "{:#.4g}", "{:.2g}")
+            for measure in ("mae", "rmse", "mase", "wql")
+        ]
+        covered = found.spread(method, target, "coverage")
+        cells.append(_with_deviation(covered, "{:.1%}", "{:.0%}"))
         comparison = found.comparisons[target].get(method)
         cells.append(
             "-" if comparison is None else f"{comparison.num_better} of {comparison.num_cutoffs}"
@@ -148,12 +151,13 @@ def _table(found: Backtest, target: str) -> Table:
     return table
 
 
-def _say_spread(found: Backtest, method: str, target: str, measure: str) -> str:
-    spread = found.spread(method, target, measure)
+def _with_deviation(spread: Spread, mean: str, deviation: str) -> str:
     if math.isnan(spread.mean):
         return "-"
-    deviation = "" if math.isnan(spread.deviation) else f" ± {spread.deviation:.2g}"
-    return f"{spread.mean:#.4g}{deviation}"
+    said = mean.format(spread.mean)
+    return (
+        said if math.isnan(spread.deviation) else f"{said} ± {deviation.format(spread.deviation)}"
+    )
 
 
 def _track(

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from mmts.checkpoint import read_info
+from mmts.errors import MmtsError
+from pipelines.backtest import run_backtest
 from tests.backtest.worlds import tiny_settings, train_tiny
 from tests.conftest import Command
 
@@ -59,32 +62,41 @@ def test_with_refit_trains_below_its_folder_and_goes_on_there(mmts: Command, tin
     again = mmts(*command)
     assert "trained before" in again.stderr
     assert json.loads(again.stdout) == json.loads(first.stdout)
-    # A refit is a checkpoint like any other.
-    assert mmts("forecast", place / "best.mmts", "--output", folder / "f.csv").returncode == 0
 
 
-@pytest.mark.parametrize(
-    ("options", "parts"),
-    [
-        (["--backtest", "--windows", "0"], ["--windows 0"]),
-        (["--backtest", "--step", "90min"], ["--step 90min", "no whole number"]),
-        (["--backtest", "--windows", "1000"], ["--windows 1000: ", "cut-offs, 6 forecast"]),
-        (["--backtest", "--refit", "--windows", "1000"], ["leave a window to train on"]),
-        (["--windows", "3", "--refit"], ["--windows, --refit: belongs to a backtest"]),
-        (
-            ["--backtest", "--windows", "-1", "--step", "soon", "--subsets", "--shuffle=plan"],
-            ["--windows -1", "--step soon", "--shuffle, --subsets: cannot be combined"],
-        ),
-    ],
-)
-def test_faults_end_it_at_once(
-    mmts: Command, tiny: Path, tmp_path: Path, options: list[str], parts: list[str]
+def test_faults_of_options_are_told_at_once_and_nothing_is_written(
+    mmts: Command, tiny: Path, tmp_path: Path
 ) -> None:
+    options = ["--backtest", "--windows", "-1", "--step", "soon", "--subsets", "--shuffle=plan"]
     failed = mmts("evaluate", tiny, "--output", tmp_path / "out", *options)
     assert failed.returncode == 2
     assert "Traceback" not in failed.stderr
-    for part in parts:
+    for part in ("--windows -1", "--step soon", "--shuffle, --subsets: cannot be combined"):
         assert part in failed.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_windows": 0}, "--windows 0"),
+        ({"step": "90min"}, "--step 90min: 90min is no whole number of forecast steps of 1h"),
+        ({"num_windows": 1000}, "--windows 1000: [0-9]+ cut-offs, 6 forecast steps apart, fit"),
+        ({"num_windows": 1000, "is_refit": True}, "leave a window to train on"),
+        (
+            {"num_windows": 3, "is_refit": True, "asked": False},
+            "--windows, --refit: belongs to a backtest",
+        ),
+    ],
+)
+def test_a_fault_says_what_to_do(
+    tiny: Path, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    given: dict[str, Any] = {
+        "asked": True, "num_windows": None, "step": None, "is_refit": False, "misfits": [],
+    }  # fmt: skip
+    with pytest.raises(MmtsError, match=message):
+        run_backtest(tiny, tmp_path / "out", None, "test", True, **(given | options))
     assert not (tmp_path / "out").exists()
 
 
