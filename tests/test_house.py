@@ -41,10 +41,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("checkpoint_versions", "checkpoint"),
     ("forecasting",),
     ("evaluation",),
-    ("explanation",),
+    ("explanation", "backtest"),
     ("plots", "summary"),
     ("tracking", "training"),
     ("experiment",),
+    ("backtest.refit", "backtest.run"),
     ("tuning",),
 )  # fmt: skip
 
