@@ -193,8 +193,7 @@ def covering_rows(
 def known_from(stream: Stream, item: int) -> Times:
     """Return when each row of an item became known, (row,) int64 microseconds."""
     schema = stream.schema
-    begin, end = int(stream.begin[item]), int(stream.end[item])
-    stated = stream.available[begin:end].numpy() if stream.states_availability else None
+    stated = stream.available[stream.rows(item)].numpy() if stream.states_availability else None
     if stated is not None and not schema.has_future:
         return stated
     over = row_ends(stream.times(item).numpy(), schema.clock or schema.days) + schema.delay
@@ -202,7 +201,9 @@ def known_from(stream: Stream, item: int) -> Times:
 
 
 def _rows_of(stream: Stream, item: int) -> npt.NDArray[np.float32]:
-    return stream.values[int(stream.begin[item]) : int(stream.end[item])].numpy()
+    """Return the values of an item, (row, channel), NaN where not observed."""
+    rows = stream.rows(item)
+    return np.where(stream.observed[rows].numpy(), stream.values[rows].numpy(), np.nan)
 
 
 def _span_of(schema: StreamSchema) -> int:

@@ -77,6 +77,7 @@ def load_set(
         # It reads all streams by itself: here they can meet nowhere but where a variant says.
         "model.linear=null",
         "tracking={enabled: false}",
+        "tuning=null",
     ]
     if data is not None and chosen.needs_data:
         changes.append(f"data.root={data.resolve()}")

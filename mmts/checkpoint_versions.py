@@ -31,8 +31,10 @@ def upgrade(settings: dict[str, Any]) -> None:
     if settings.get("format_version") == 4:
         _upgrade_to_5(settings)
     if settings.get("format_version") == 5:
-        # There was no calibration, and without one nothing is different.
         settings["format_version"] = 6
+    if settings.get("format_version") == 6:
+        # There was no calibration, and without one nothing is different.
+        settings["format_version"] = 7
 
 
 def upgrade_weights(
@@ -51,6 +53,8 @@ def upgrade_weights(
         _weights_to_3(config, schema, tensors)
     if version <= 3:
         _weights_to_4(model, tensors)
+    if version <= 5:
+        _weights_to_6(tensors)
 
 
 def _weights_to_3(config: ExperimentConfig, schema: DataSchema, tensors: dict[str, Tensor]) -> None:
@@ -121,6 +125,13 @@ def _weights_to_4(model: Mapping[str, Tensor], tensors: dict[str, Tensor]) -> No
             tensors[name] = slopes
         elif not {"centring", "centrings"}.isdisjoint(part):
             tensors[name] = torch.zeros_like(weight)
+
+
+def _weights_to_6(tensors: dict[str, Tensor]) -> None:
+    """What a target token says of the weights of its sources had the scale of its width."""
+    for name in tensors:
+        if name.startswith("interactions.") and name.endswith(".gate.weight"):
+            tensors[name] = tensors[name] * tensors[name].shape[1] ** 0.5
 
 
 def _edge_to_3(

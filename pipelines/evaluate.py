@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .backtest import run_backtest
 from .terminal import imports, run
 
 if TYPE_CHECKING:
@@ -74,11 +75,53 @@ def evaluate(
             "target's stream alone.",
         ),
     ] = False,
+    with_backtest: Annotated[
+        bool,
+        typer.Option(
+            "--backtest", help="Forecast from a row of cut-offs instead, and score each of them."
+        ),
+    ] = False,
+    windows: Annotated[
+        int | None,
+        typer.Option(
+            help="Cut-offs of the backtest; by default all in the split, or 3 with --refit."
+        ),
+    ] = None,
+    step: Annotated[
+        str | None,
+        typer.Option(
+            help="From one cut-off to the next, such as 7d; by default the horizon, or whole "
+            "horizons that fill the split with --refit."
+        ),
+    ] = None,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Train a model before each cut-off of the backtest.")
+    ] = False,
     uncalibrated: Annotated[
         bool, typer.Option("--uncalibrated", help="Take no notice of a calibration.")
     ] = False,
 ) -> None:
     """Set a model beside last value, seasonal naive and ridge."""
+    if with_backtest or refit or windows is not None or step is not None:
+        others = {
+            "--without": without,
+            "--shuffle": shuffled,
+            "--subsets": with_subsets,
+            "--uncalibrated": uncalibrated,
+        }
+        run_backtest(
+            checkpoint,
+            output,
+            data_root,
+            split.value,
+            as_json,
+            asked=with_backtest,
+            num_windows=windows,
+            step=step,
+            is_refit=refit,
+            misfits=[name for name, given in others.items() if given],
+        )
+        return
     with imports():
         from mmts.errors import OutputError
         from mmts.evaluation import (

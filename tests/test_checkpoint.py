@@ -7,11 +7,13 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mmts.checkpoint import FORMAT_VERSION, load_checkpoint, save_checkpoint
+from mmts.checkpoint import FORMAT_VERSION, build_model, load_checkpoint, save_checkpoint
+from mmts.config import ExperimentConfig
 from mmts.errors import CheckpointError
 from mmts.forecasting import Forecaster
 from tests.conftest import Command
@@ -82,12 +84,38 @@ def test_every_format_loads_for_ever(version: int) -> None:
         add_words(frames, make_settings())
     forecast = Forecaster.from_checkpoint(path).predict(frames)
     expected = json.loads(path.with_suffix(".json").read_text())
-    # Before version 6 only the median was written down.
+    # Before version 7 only the median was written down.
     levels = expected if isinstance(expected, dict) else {"0.5": expected}
     for level, values in levels.items():
         torch.testing.assert_close(
             torch.tensor(forecast[level].to_list()), torch.tensor(values), rtol=1e-4, atol=1e-4
         )
+
+
+def test_what_a_token_said_of_its_sources_weighs_as_before_format_6(
+    trained: Path, tmp_path: Path
+) -> None:
+    info, _ = load_checkpoint(trained)
+    settings = info.config.to_json()
+    for edge in settings["model"]["interactions"]:
+        if edge["kind"] == "weighted":
+            edge["weights"] = "token"
+    config = ExperimentConfig.model_validate(settings)
+    info = info.model_copy(update={"config": config})
+    model = build_model(config, info.data_schema, info.scaling)
+    for parameter in model.interactions.parameters():
+        torch.nn.init.normal_(parameter)
+    save_checkpoint(tmp_path / "new.mmts", info, model.state_dict())
+    weights = load_file(tmp_path / "new.mmts")
+    (gate,) = (name for name in weights if name.endswith("gate.weight"))
+    weights[gate] /= weights[gate].shape[1] ** 0.5
+    older = {**metadata_of(tmp_path / "new.mmts"), "format_version": 5}
+    save_file(weights, tmp_path / "old.mmts", {"mmts": json.dumps(older)})
+    new, old = (
+        Forecaster.from_checkpoint(tmp_path / f"{age}.mmts").predict(make_frames())
+        for age in ("new", "old")
+    )
+    pd.testing.assert_frame_equal(new, old, rtol=1e-5)
 
 
 def test_what_is_no_checkpoint_is_refused(trained: Path, tmp_path: Path) -> None:

@@ -42,10 +42,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("forecasting",),
     ("evaluation",),
     ("calibration.fitting",),
-    ("explanation",),
+    ("explanation", "backtest"),
     ("plots", "summary"),
     ("tracking", "training"),
     ("experiment",),
+    ("backtest.refit", "backtest.run"),
     ("tuning",),
 )  # fmt: skip
 

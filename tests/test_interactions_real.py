@@ -19,7 +19,7 @@ from real_variants import TOLERANCE, VARIANTS, VariantBuilder
 from mmts.config import ExperimentConfig, load_config, validate_config
 from mmts.data.dataset import load_dataset
 from mmts.model import ModelConfig
-from tests.factories import make_frames, make_settings, write_world
+from tests.factories import make_frames, make_settings, write_config, write_frames, write_world
 
 HOUR = pd.Timedelta("1h")
 FAST = ["training.max_epochs=1", "training.steps_per_epoch=2", "tracking={enabled: false}"]
@@ -61,6 +61,23 @@ def test_a_joined_row_holds_what_was_known_when_it_was_over(tmp_path: Path) -> N
         for t, r in zip(north["time"], rows, strict=True)
     ]
     np.testing.assert_allclose(north[f"weather temperature{AGE}"], age)
+
+
+def test_what_was_not_observed_is_joined_as_missing(tmp_path: Path) -> None:
+    frames = make_frames()
+    frames["load"].loc[40:60, "load"] = np.nan
+    frames["weather"].loc[20:30, "temperature"] = np.nan
+    write_frames(tmp_path / "world", frames)
+    config = load_config(write_config(tmp_path / "world", make_settings()), FAST)
+    write_early(load_dataset(config.data), config, tmp_path, one_table=False)
+    table = pd.read_csv(tmp_path / FILE, parse_dates=["time"])
+    both = table.merge(frames["load"], on=["time", "item"], validate="one_to_one")
+    assert both["load"].isna().sum() > 20
+    assert both["load load"].isna().equals(both["load"].isna())
+    # In place of what was not measured stands what was known before, for as long as it counts.
+    age = table.loc[table["item"] == "north", f"weather temperature{AGE}"].iloc[60:100]
+    assert age.max() == 18
+    assert age.isna().sum() > 10
 
 
 def test_what_is_known_ahead_stands_in_its_own_row(tmp_path: Path) -> None:

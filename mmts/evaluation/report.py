@@ -119,11 +119,11 @@ class Evaluation:
         errors = {method: found[target].overall.mae for method, found in self.scores.items()}
         model = errors.pop(MODEL)
         first, end = self.dates[self.split]
-        beaten = [f"{name} by {_gain(model, e)}" for name, e in errors.items() if model < e]
-        unbeaten = [f"{n} ({_loss(model, e)})" for n, e in errors.items() if not model < e]
-        found = f"beats {_listing(beaten, 'and')}" if beaten else ""
+        beaten = [f"{name} by {say_gain(model, e)}" for name, e in errors.items() if model < e]
+        unbeaten = [f"{n} ({say_loss(model, e)})" for n, e in errors.items() if not model < e]
+        found = f"beats {join_words(beaten, 'and')}" if beaten else ""
         if unbeaten:
-            found += f"{', but ' if beaten else ''}does NOT beat {_listing(unbeaten, 'or')}"
+            found += f"{', but ' if beaten else ''}does NOT beat {join_words(unbeaten, 'or')}"
         ablated = f", {self.ablation.words}" if self.ablation.words else ""
         return (
             f"On the {self.split} split, {first} to {end}{ablated}, the model's MAE of {target} "
@@ -168,12 +168,14 @@ class Evaluation:
         return found
 
 
-def _gain(model: float, baseline: float) -> str:
+def say_gain(model: float, baseline: float) -> str:
+    """Say how much smaller the model's error is."""
     percent = 100 * (baseline - model) / baseline
     return f"{percent:.1f}%" if percent >= 0.05 else "less than 0.1%"
 
 
-def _loss(model: float, baseline: float) -> str:
+def say_loss(model: float, baseline: float) -> str:
+    """Say how much larger the model's error is, where it is not smaller."""
     if model == baseline:
         return "equal"
     if baseline == 0:
@@ -182,7 +184,8 @@ def _loss(model: float, baseline: float) -> str:
     return f"{percent:.1f}% worse" if percent >= 0.05 else "less than 0.1% worse"
 
 
-def _listing(words: list[str], joint: str) -> str:
+def join_words(words: list[str], joint: str) -> str:
+    """Write a list as people do: `a, b and c`."""
     return f" {joint} ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 

@@ -61,6 +61,9 @@ class WeightedInteraction(Interaction):
         self.gate: nn.Linear | None = None
         if config.weights == "token":
             self.gate = nn.Linear(target.dim, len(sources) + 1, bias=False)
+        # Weights that differ from token to token at random, or soon, hide a source from some tokens
+        # before it is known what it is worth there: one training in three stayed on its plateau.
+        self.gate_scale = target.dim**-0.5
 
     def contribute(self, target: Tokens, sources: Sequence[Tokens]) -> Tensor:
         """Return the weighted sum as of each target token."""
@@ -92,7 +95,7 @@ class WeightedInteraction(Interaction):
         """Return the weights, (batch, token, source + 1) float32, 'none' last."""
         logits = self.logits.float()
         if self.gate is not None:
-            logits = logits + self.gate(normalise(target.values)).float()
+            logits = logits + self.gate_scale * self.gate(normalise(target.values)).float()
         offered = torch.stack([*present, torch.ones_like(present[0])], dim=-1)
         weights: Tensor = logits.masked_fill(~offered, -torch.inf).softmax(dim=-1)
         return weights

@@ -1,6 +1,7 @@
 """Pictures of forecasts and evaluations: figures without any global state, to show or to save."""
 
 from mmts.plots.attention import plot_lags, plot_token_shares
+from mmts.plots.backtest import plot_backtest
 from mmts.plots.coverage import plot_coverage
 from mmts.plots.evaluation import plot_error_by_step, plot_test_windows
 from mmts.plots.explanation import plot_edges, plot_streams
@@ -13,6 +14,7 @@ from mmts.plots.subsets import plot_subsets
 __all__ = [
     "extract_history",
     "forecast_picture",
+    "plot_backtest",
     "plot_coverage",
     "plot_edges",
     "plot_error_by_step",

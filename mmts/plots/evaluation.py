@@ -16,6 +16,7 @@ from mmts.evaluation import MODEL as MODEL_NAME
 from mmts.evaluation import Evaluation, WindowForecasts
 from mmts.plots.style import (
     ACTUAL,
+    BASELINE_STYLES,
     INK,
     MODEL,
     Array,
@@ -43,12 +44,6 @@ RANKS = {
 NUM_HORIZONS = 2
 """Length of the history shown, in horizons."""
 
-_BASELINE_STYLES = (
-    {"color": "#b9bec6", "linestyle": (0, (1, 1.5))},
-    {"color": "#d08a2e", "linestyle": "-."},
-    {"color": "#3f8f5f", "linestyle": "--"},
-)
-
 
 def plot_error_by_step(evaluation: Evaluation) -> Figure:
     """Draw the MAE of the model and its baselines at each step, a panel per target."""
@@ -59,7 +54,7 @@ def plot_error_by_step(evaluation: Evaluation) -> Figure:
     panels = figure.subplots(len(targets), 1, squeeze=False).ravel().tolist()
     for axes, target in zip(panels, targets, strict=True):
         style_axes(axes, target if len(targets) > 1 else "")
-        styles = iter(_BASELINE_STYLES)
+        styles = iter(BASELINE_STYLES)
         for method, scores in evaluation.scores.items():
             errors = [step.mae for step in scores[target].by_step]
             own = {"color": MODEL, "linewidth": 2.0, "zorder": 3}

@@ -32,6 +32,13 @@ MUTED = "#8b929c"
 
 GRID = "#e6e8eb"
 
+BASELINE_STYLES: tuple[dict[str, Any], ...] = (
+    {"color": "#b9bec6", "linestyle": (0, (1, 1.5))},
+    {"color": "#d08a2e", "linestyle": "-."},
+    {"color": "#3f8f5f", "linestyle": "--"},
+)
+"""Last value, seasonal naive and ridge."""
+
 Times = npt.NDArray[np.datetime64]
 Array = npt.NDArray[np.float64]
 

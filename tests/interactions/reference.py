@@ -186,7 +186,8 @@ def weighted(edge: Any, target: Tokens, sources: Sequence[Tokens], w: int, t: in
     """Sum projected sources by a softmax over those that are there, and none."""
     logits = edge.logits
     if edge.gate is not None:
-        logits = logits + edge.gate.weight @ normal(target.values[w, t])
+        said = edge.gate.weight @ normal(target.values[w, t])
+        logits = logits + said / math.sqrt(target.values.shape[-1])
     total, summed = logits[-1].exp(), torch.zeros(target.values.shape[-1])
     for i, (reader, source) in enumerate(zip(edge.readers, sources, strict=True)):
         values = as_of(reader, target.grid, source, w, t)

@@ -301,7 +301,8 @@ def test_weights_that_are_told_are_those_in_use_where_a_source_has_faded_to_noth
     assert not old.any()
     logits = edge.logits
     if edge.gate is not None:
-        logits = logits + edge.gate(reference.normal(target.values[0, 0]))
+        said = edge.gate(reference.normal(target.values[0, 0]))
+        logits = logits + said / target.values.shape[-1] ** 0.5
     # It has no share left, and yet it is there, and says how old it is.
     torch.testing.assert_close(told[0, 0, 0], logits.softmax(dim=-1)[1])
 
