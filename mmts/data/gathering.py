@@ -37,6 +37,10 @@ class WindowGatherer:
         streams = {name: stream.to(device) for name, stream in self.streams.items()}
         return WindowGatherer(self.schema, streams, self.windows.to(device))
 
+    def latest(self, share: float) -> WindowGatherer:
+        """Return a gatherer of this share of the windows, those of the latest origins."""
+        return WindowGatherer(self.schema, self.streams, self.windows.latest(share))
+
     def gather(self, chosen: Tensor) -> Batch:
         """Gather the windows at these places, (batch,) int64."""
         return next(self.batches(len(chosen), chosen))

@@ -39,6 +39,17 @@ class Windows:
         """Return the windows on another device."""
         return Windows(self.items.to(device), self.origins.to(device))
 
+    def latest(self, share: float) -> Windows:
+        """Return this share of the windows, those of the latest origins; in the order they have.
+
+        All windows of an origin stay together, so that there may be a few more.
+        """
+        if share == 1 or not len(self):
+            return self
+        place = len(self) - max(1, round(len(self) * share))
+        kept = self.origins >= self.origins.sort().values[place]
+        return Windows(self.items[kept], self.origins[kept])
+
 
 def find_anchors(stream: Stream, items: Tensor, origins: Tensor) -> Tensor:
     """Return the anchor of each window in one stream, (window,) int64.

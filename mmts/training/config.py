@@ -25,6 +25,13 @@ class TrainingConfig(Config):
         description="Optimiser steps after which an epoch ends, each epoch taking other windows; "
         "by default when all windows were seen.",
     )
+    recent: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the train windows, the latest, that training reads. Fewer than all "
+        "may do better where what the target does has changed for good.",
+    )
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW.")
     weight_decay: float = Field(1e-2, ge=0, description="Decoupled weight decay of AdamW.")
     warmup_fraction: float = Field(

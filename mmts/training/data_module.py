@@ -19,12 +19,12 @@ class WindowDataModule(pl.LightningDataModule):
     def __init__(
         self, dataset: Dataset, config: TrainingConfig, seed: int, processes: Processes = ALONE
     ) -> None:
-        """Keep the windows of the train and validation splits."""
+        """Keep the windows of the validation split, and of the train split all that are read."""
         super().__init__()
         self.config = config
         self.seed = seed
         self.processes = processes
-        self.train = dataset.windows("train")
+        self.train = dataset.windows("train").latest(config.recent)
         self.validation = dataset.windows("validation")
 
     def _on_device(self, windows: WindowGatherer) -> WindowGatherer:

@@ -34,6 +34,16 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return load_dataset(load_config(write_world(tmp_path_factory.mktemp("world"))).data)
 
 
+def test_the_latest_windows_are_whole_origins_of_all_items() -> None:
+    items = torch.tensor([0, 1, 0, 1, 0, 1, 0], dtype=torch.int32)
+    windows = Windows(items, torch.tensor([10, 10, 20, 20, 30, 30, 40]))
+    assert windows.latest(1.0) is windows
+    assert windows.latest(0.01).origins.tolist() == [40]
+    # Two of seven are asked for; the other item of the earlier origin is not left behind.
+    assert windows.latest(0.3).origins.tolist() == [30, 30, 40]
+    assert windows.latest(0.3).items.tolist() == [0, 1, 0]
+
+
 def test_streams_keep_rate_length_and_width_of_their_own(dataset: Dataset) -> None:
     streams = dataset.schema.streams
     hours = {name: s.clock.every // (60 * MINUTE) if s.clock else 0 for name, s in streams.items()}

@@ -14,6 +14,7 @@ from mmts.config import load_config
 from mmts.data.dataset import load_dataset
 from mmts.errors import ConfigError, OutputError, TrainingError
 from mmts.experiment import train
+from mmts.training.data_module import WindowDataModule
 from mmts.training.linear_start import start_model
 from mmts.training.loader import Rounds, ShuffledBatches
 from mmts.training.optimisation import Optimisation
@@ -41,6 +42,18 @@ def test_training_stops_early_when_nothing_gets_better(world: Path, tmp_path: Pa
     ]  # fmt: skip
     result = train(load_config(world, overrides), tmp_path / "run")
     assert result.num_epochs < 50
+
+
+def test_training_on_the_latest_windows_reads_no_earlier_one(world: Path) -> None:
+    config = load_config(world, ["training.recent=0.25"])
+    dataset = load_dataset(config.data)
+    everything, read = dataset.windows("train"), WindowDataModule(dataset, config.training, 0)
+    earliest = read.train.windows.origins.min()
+    left_out = everything.windows.origins[everything.windows.origins < earliest]
+    assert len(read.train) + len(left_out) == len(everything)
+    assert 0.25 * len(everything) <= len(read.train) < 0.3 * len(everything)
+    assert read.windows_per_epoch == len(read.train)
+    assert read.num_steps < WindowDataModule(dataset, load_config(world).training, 0).num_steps
 
 
 def test_an_epoch_holds_every_window_once_in_an_order_of_its_own(world: Path) -> None:
