@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from mmts.checkpoint import build_model, load_checkpoint, read_info
 from mmts.config import load_config
+from mmts.data.batch import Batch
 from mmts.data.dataset import load_dataset
+from mmts.data.gathering import WindowGatherer
 from mmts.errors import ConfigError, OutputError, TrainingError
 from mmts.experiment import train
 from mmts.training.linear_start import start_model
@@ -99,6 +103,26 @@ def test_training_takes_the_steps_of_a_plain_loop(world: Path, tmp_path: Path) -
     _, trained = load_checkpoint(tmp_path / "run" / "last.mmts")
     for name, weight in model.state_dict().items():
         assert torch.equal(weight, trained.state_dict()[name]), name
+
+
+def test_each_epoch_tells_the_share_of_its_time_that_went_into_gathering(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gather, slow = WindowGatherer._gather, 0.02
+
+    def gather_slowly(self: WindowGatherer, *places: Any) -> Batch:
+        time.sleep(slow)
+        return gather(self, *places)
+
+    monkeypatch.setattr(WindowGatherer, "_gather", gather_slowly)
+    config = load_config(world, ["training.max_epochs=2", "training.steps_per_epoch=4"])
+    train(config, tmp_path / "run")
+    lines = (tmp_path / "run/history.jsonl").read_text().splitlines()
+    epochs = [line for line in map(json.loads, lines) if line["epoch"]]
+    assert len(epochs) == 2
+    for epoch in epochs:
+        seconds = 4 * config.training.batch_size / epoch["train/windows_per_second"]
+        assert 4 * slow <= epoch["train/wait_share"] * seconds < seconds
 
 
 @pytest.mark.slow
