@@ -90,16 +90,21 @@ class LinearPath(nn.Module):
         return self.point(streams)[..., None] + self.quantiles
 
     def point(self, streams: Mapping[str, StreamWindow]) -> Tensor:
-        """Return (batch, horizon, target): what the maps themselves say."""
+        """Return (batch, horizon, target): what the maps themselves say.
+
+        In float32 under mixed precision too: a sum over hundreds of features, of which each has
+        eight bits, is no longer what was fitted.
+        """
         own = streams[self.schema.target_stream]
-        past, level = own_past(self.level, own, self.schema.target)
-        said = []
-        for unit, one_map in zip(self.units, self.maps, strict=True):
-            spread = measure_unit(unit, streams, self.schema)
-            assert isinstance(one_map, LinearMap)
-            features = None if one_map.every is None else self.features(streams, spread)
-            said.append(one_map(past / spread, features) * spread)
-        return level + torch.stack(said).mean(dim=0)
+        with torch.autocast(own.values.device.type, enabled=False):
+            past, level = own_past(self.level, own, self.schema.target)
+            said = []
+            for unit, one_map in zip(self.units, self.maps, strict=True):
+                spread = measure_unit(unit, streams, self.schema)
+                assert isinstance(one_map, LinearMap)
+                features = None if one_map.every is None else self.features(streams, spread)
+                said.append(one_map(past / spread, features) * spread)
+            return level + torch.stack(said).mean(dim=0)
 
 
 class LinearMap(nn.Module):

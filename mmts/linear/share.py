@@ -27,7 +27,11 @@ class LinearShare(nn.Module):
         decoded: (batch, horizon, dim). linear: (batch, horizon, target, output), of which the part
         beyond the window's level is weighed.
         """
-        share = 2 * nn.functional.linear(decoded, self.weight, self.bias).sigmoid()[..., None]
+        # Under mixed precision eight bits would round the share, and all of the path with it, to
+        # steps of nearly a percent.
+        with torch.autocast(decoded.device.type, enabled=False):
+            weight = nn.functional.linear(decoded.float(), self.weight, self.bias)
+        share = 2 * weight.sigmoid()[..., None]
         level = scale.level[..., None]
         weighed: Tensor = level + share * (linear - level)
         return weighed
