@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mmts.config_base import Config
 from mmts.data.batch import StreamWindow
 from mmts.data.schema import DataSchema
+from mmts.layers.full_precision import full_precision
 from mmts.layers.window_norm import measure_scale
 from mmts.linear.features import Level, WindowFeatures, own_past
 
@@ -96,7 +97,7 @@ class LinearPath(nn.Module):
         eight bits, is no longer what was fitted.
         """
         own = streams[self.schema.target_stream]
-        with torch.autocast(own.values.device.type, enabled=False):
+        with full_precision(own.values):
             past, level = own_past(self.level, own, self.schema.target)
             said = []
             for unit, one_map in zip(self.units, self.maps, strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mmts.layers.full_precision import full_precision
 from mmts.layers.window_norm import WindowScale
 
 
@@ -29,7 +30,7 @@ class LinearShare(nn.Module):
         """
         # Under mixed precision eight bits would round the share, and all of the path with it, to
         # steps of nearly a percent.
-        with torch.autocast(decoded.device.type, enabled=False):
+        with full_precision(decoded):
             weight = nn.functional.linear(decoded.float(), self.weight, self.bias)
         share = 2 * weight.sigmoid()[..., None]
         level = scale.level[..., None]
