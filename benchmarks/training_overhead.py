@@ -129,11 +129,21 @@ def main() -> None:
                 seconds = measure(model, batch, arguments, Path(folder))
             per_step = {name: Spread.of([1e3 * s for s in own]) for name, own in seconds.items()}
             over_bare = {name: ratios(own, seconds["bare"]) for name, own in seconds.items()}
+            added = Spread.of(
+                [1e3 * (o - p) for o, p in zip(seconds["mmts"], seconds["plain"], strict=True)]
+            )
             print(f"{model}, batches of {batch}, milliseconds a step:")
             for name, spread in per_step.items():
                 print(f"  {name:6} {spread:.3f}   {over_bare[name]:.3f} of the bare loop")
+            print(f"  mmts adds {added:.3f} to plain")
             found.append(
-                {"model": model, "batch": batch, "milliseconds": per_step, "ratio": over_bare}
+                {
+                    "model": model,
+                    "batch": batch,
+                    "milliseconds": per_step,
+                    "ratio": over_bare,
+                    "added_to_plain": added,
+                }
             )
     write_json(arguments.json, {"overhead": found})
 
