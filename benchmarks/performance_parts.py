@@ -35,8 +35,8 @@ PARTS = {
     "feeding": Part("feeding.py", 0.7, quick="--turns 2 --batch 32"),
     "overhead": Part(
         "training_overhead.py",
-        7.0,
-        "--turns 5 --seconds 2",
+        6.0,
+        "--turns 5 --seconds 1.5",
         "--turns 2 --seconds 0.2 --models linear --batch 32",
     ),
     "profile": Part(
@@ -45,7 +45,7 @@ PARTS = {
         "--picture docs/step_profile.svg",
         "--turns 2 --steps 2",
     ),
-    "growth": Part("growth.py", 3.0, "--turns 3", "--turns 2 --steps 30"),
+    "growth": Part("growth.py", 4.5, "--turns 3 --steps 60", "--turns 2 --steps 5"),
     "cache": Part("large_csv.py", 1.5, "--gigabytes 1", "--gigabytes 0.02", "--output"),
     "model": Part("model_cost.py", 1.5, "--turns 7", "--turns 2 --batch 4"),
     "compile": Part(
@@ -54,10 +54,10 @@ PARTS = {
         "--turns 7 --compile --encoders linear patch --edges",
         "--turns 2 --batch 4 --compile --encoders linear --edges",
     ),
-    "precision": Part("precision.py", 3.0, quick="--seeds 2 --steps 2"),
+    "precision": Part("precision.py", 4.0, "--epochs 1", "--seeds 2 --steps 2"),
     "padding": Part("padding.py", 0.3, quick="--turns 2 --batches 2"),
-    "grouping": Part("grouping.py", 0.5, quick="--turns 2"),
-    "threads": Part("threads.py", 1.0, quick="--turns 2"),
+    "grouping": Part("grouping.py", 0.5, "--turns 5", "--turns 2 --dims 4 --batch 4"),
+    "threads": Part("threads.py", 1.0, "--turns 5", "--turns 2 --models 'mlp 16' --batch 4"),
     "gpu": Part("gpu.py", 0.2, quick="--seconds 0.1"),
     "startup": Part("startup.py", 2.5, "--turns 5", "--turns 2 --items 10 --rows 100"),
     "processes": Part("processes.py", 1.0, quick="--steps 2"),

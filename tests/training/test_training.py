@@ -63,6 +63,14 @@ def test_an_epoch_holds_every_window_once_in_an_order_of_its_own(world: Path) ->
     assert not torch.equal(orders[0], orders[3])
 
 
+def test_the_order_of_an_epoch_is_the_same_in_half_the_bytes(world: Path) -> None:
+    windows = load_dataset(load_config(world).data).windows("train")
+    generator = torch.Generator().manual_seed(1_000_003 + 2)
+    wide = torch.randperm(len(windows), generator=generator)
+    (batch,) = ShuffledBatches(windows, len(windows), seed=1, epoch=2)
+    assert torch.equal(batch.target, windows.gather(wide).target)
+
+
 def test_a_short_epoch_is_the_beginning_of_the_whole_one(world: Path) -> None:
     windows = load_dataset(load_config(world).data).windows("train")
     short = ShuffledBatches(windows, 32, seed=1, epoch=0, max_batches=2)
