@@ -68,7 +68,7 @@ def parse_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("parts", nargs="*", help="by default all that do not need a GPU alone")
+    parser.add_argument("parts", nargs="*", help="by default all")
     parser.add_argument("--list", action="store_true", help="print the parts and end")
     parser.add_argument("--tables", action="store_true", help="measure nothing")
     parser.add_argument("--quick", action="store_true", help="only see that all parts run")

@@ -50,8 +50,8 @@ PARTS = {
     "model": Part("model_cost.py", 1.5, "--turns 7", "--turns 2 --batch 4"),
     "compile": Part(
         "model_cost.py",
-        2.0,
-        "--turns 7 --compile --encoders linear patch --edges",
+        1.2,
+        "--turns 7 --compile --encoders patch --edges",
         "--turns 2 --batch 4 --compile --encoders linear --edges",
     ),
     "precision": Part("precision.py", 4.0, "--epochs 1", "--seeds 2 --steps 2"),
@@ -59,7 +59,7 @@ PARTS = {
     "grouping": Part("grouping.py", 0.5, "--turns 5", "--turns 2 --dims 4 --batch 4"),
     "threads": Part("threads.py", 1.0, "--turns 5", "--turns 2 --models 'mlp 16' --batch 4"),
     "gpu": Part("gpu.py", 0.2, quick="--seconds 0.1"),
-    "startup": Part("startup.py", 2.5, "--turns 5", "--turns 2 --items 10 --rows 100"),
+    "startup": Part("startup.py", 2.0, "--turns 4", "--turns 2 --items 10 --rows 100"),
     "processes": Part("processes.py", 1.0, quick="--steps 2"),
 }
 """In the order in which the document tells of them."""
