@@ -53,6 +53,8 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--encoders", nargs="*", choices=list(ENCODERS), default=list(ENCODERS))
+    parser.add_argument("--edges", nargs="*", choices=list(EDGES), default=list(EDGES))
     parser.add_argument("--compile", action="store_true", help="measure compiled models as well")
     parser.add_argument("--json", type=Path, help="file for what was measured")
     arguments = parser.parse_args()
@@ -67,6 +69,7 @@ def main() -> None:
         "encoders": {
             name: (one, {"encoders": {"load": encoder}, "interactions": []})
             for name, encoder in ENCODERS.items()
+            if name in arguments.encoders
         },
         "edges": {
             name: (
@@ -79,10 +82,13 @@ def main() -> None:
                 },
             )
             for name, edge in EDGES.items()
+            if name in arguments.edges
         },
     }
     written = {}
     for title, models in found.items():
+        if not models:
+            continue
         print(f"{title}, batches of {arguments.batch} on {arguments.device}")
         written[title] = compare(models, arguments)
     write_json(arguments.json, written)

@@ -24,7 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "data.availability", "data.detection", "data.layout", "data.splits", "data.scaling",
         "data.row_search", "data.streams", "data.findings.coverage", "data.findings.finding",
         "data.findings.excerpt", "data.findings.leaks", "data.cache.datasets", "data.windows",
-        "data.batch", "data.row_windows", "data.row_times", "data.stream_windows",
+        "data.batch", "data.channels", "data.row_windows", "data.row_times", "data.stream_windows",
         "data.grid_rows", "data.phased_windows", "data.target_ahead", "data.gathering",
         "data.dataset_faults", "data.dataset", "data.findings",
     ),

@@ -48,12 +48,12 @@ class WindowGatherer:
     def batches(self, size: int, order: Tensor | None = None) -> Iterator[Batch]:
         """Yield windows in batches; the last one may be smaller.
 
-        order: (window,) int64, places of the windows; by default all of them as they stand.
+        order: (window,) int32 or int64, places of the windows; by default all as they stand.
         """
         if order is None:
             order = torch.arange(len(self), device=self.windows.items.device)
         for begin in range(0, len(order), size * _BATCHES_AT_ONCE):
-            some = order[begin : begin + size * _BATCHES_AT_ONCE]
+            some = order[begin : begin + size * _BATCHES_AT_ONCE].long()
             items, origins = self.windows.items[some].long(), self.windows.origins[some]
             placed = [source.place(items, origins) for source in self._sources.values()]
             placed.append(self._target.place(items, origins))

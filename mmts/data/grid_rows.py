@@ -12,7 +12,7 @@ from mmts.data.row_windows import take_rows
 from mmts.data.streams import Stream
 from mmts.data.windows import Windows
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16
 """Windows that are looked at together."""
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mmts.data.availability import NEVER
+from mmts.data.channels import put_channels
 from mmts.data.schema import StreamSchema
 from mmts.data.streams import Stream
 
@@ -51,7 +52,7 @@ def find_times(
             ahead = in_seconds(future_available)
             known_future = known_future & (future_available <= 0)
         is_future = torch.zeros(schema.num_channels, dtype=torch.bool, device=rows.device)
-        is_future[schema.channels("future")] = True
+        put_channels(is_future, schema.channels("future"), True)
         known = torch.where(is_future, known_future[..., None], known_past[..., None])
         holds_past = known_past & bool(schema.channels("target", "past"))
         available = torch.where(holds_past, available, ahead)

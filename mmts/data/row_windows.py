@@ -23,7 +23,7 @@ def take_rows(
     if all_inside:
         return _slide(stream.values, first, num_rows), _slide(stream.observed, first, num_rows)
     # On a GPU single rows are as quick, and counting those outside would make it wait.
-    if first.is_cuda or len(stream.values) < num_rows:
+    if first.device.type != "cpu" or len(stream.values) < num_rows:
         return _pick(stream, items, first, num_rows)
     values, observed = take_rows(stream, items, first, num_rows, all_inside=True)
     outside = (first < stream.begin[items]) | (first + num_rows > stream.end[items])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from mmts.data.channels import take_channels
 from mmts.data.grid_rows import GridRows, find_grid_rows
 from mmts.data.row_times import in_seconds
 from mmts.data.row_windows import take_rows
@@ -50,7 +51,8 @@ class TargetAhead:
         else:
             values, observed = take_rows(self.stream, items, first, self.schema.horizon)
         if values.shape[-1] > len(self.channels):
-            values, observed = values[..., self.channels], observed[..., self.channels]
+            values = take_channels(values, self.channels)
+            observed = take_channels(observed, self.channels)
         if self.edges is not None:
             return self.edges.expand(len(items), -1), values, observed
         return _find_edges(self.schema, origins), values, observed

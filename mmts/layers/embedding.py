@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmts.data.batch import StreamWindow
+from mmts.data.channels import take_channels
 from mmts.data.schema import ColumnSchema, StreamSchema
 
 MAX_CATEGORY_DIM = 16
@@ -60,7 +61,7 @@ class ColumnFeatures(nn.Module):
         observed = window.observed.to(window.values.dtype)
         # Windows hold zeros there; filled again, nothing else can come in, nor a gradient go out.
         values = window.values.masked_fill(~window.observed, 0.0)
-        parts = [values[..., self.numbers], observed[..., self.indicators]]
+        parts = [take_channels(values, self.numbers), take_channels(observed, self.indicators)]
         for channel, embedding in zip(self.categories, self.embeddings, strict=True):
             codes = values[..., channel].long()
             parts.append(embedding(codes) * observed[..., channel, None])

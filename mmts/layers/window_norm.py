@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mmts.data.batch import StreamWindow
+from mmts.data.channels import put_channels, take_channels
 
 _SMALLEST_SCALE = 0.05
 """In units of the train split's standard deviation: a window may be flat."""
@@ -38,8 +39,8 @@ def measure_scale(window: StreamWindow, channels: list[int]) -> WindowScale:
 
     Source: reversible instance normalisation (ICLR 2022, openreview cGDAkQo1C0p), with a mask.
     """
-    values = window.values[..., channels]
-    observed = window.observed[..., channels]
+    values = take_channels(window.values, channels)
+    observed = take_channels(window.observed, channels)
     num_observed = observed.sum(dim=1, keepdim=True)
     count = num_observed.clamp(min=1)
     # From observed steps only: the zeros of missing ones would shrink the spread.
@@ -52,9 +53,10 @@ def measure_scale(window: StreamWindow, channels: list[int]) -> WindowScale:
 
 def normalise_window(window: StreamWindow, channels: list[int], scale: WindowScale) -> StreamWindow:
     """Return the window with its target channels on the window's own scale."""
-    normal = scale.normalise(window.values[..., channels])
+    normal = scale.normalise(take_channels(window.values, channels))
     values = window.values.clone()
-    values[..., channels] = normal.masked_fill(~window.observed[..., channels], 0.0)
+    observed = take_channels(window.observed, channels)
+    put_channels(values, channels, normal.masked_fill(~observed, 0.0))
     return replace(window, values=values)
 
 

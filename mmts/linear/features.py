@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mmts.data.batch import StreamWindow
+from mmts.data.channels import take_channels
 from mmts.data.schema import ColumnSchema, DataSchema, StreamSchema
 
 MAX_BUCKETS = 64
@@ -47,7 +48,8 @@ def own_past(level: Level, window: StreamWindow, schema: StreamSchema) -> tuple[
     """
     channels = schema.channels("target")
     steps = slice(0, schema.context_steps)
-    values, observed = window.values[:, steps, channels], window.observed[:, steps, channels]
+    values = take_channels(window.values[:, steps], channels)
+    observed = take_channels(window.observed[:, steps], channels)
     return relative_to(level, values, observed)
 
 
@@ -116,7 +118,7 @@ class WindowFeatures:
                 relative = relative_to(self.level, values, observed)[0]
                 parts.append(relative / next(spreads) if column.role == "target" else relative)
         firsts = [place.start for _, place in placed]
-        parts.append(window.observed[..., firsts].float())
+        parts.append(take_channels(window.observed, firsts).float())
         if not schema.is_static:
             # An absent row may lie anywhere in time: its age says nothing.
             exists = window.observed.any(dim=-1)

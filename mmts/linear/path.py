@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mmts.config_base import Config
 from mmts.data.batch import StreamWindow
 from mmts.data.schema import DataSchema
+from mmts.layers.full_precision import full_precision
 from mmts.layers.window_norm import measure_scale
 from mmts.linear.features import Level, WindowFeatures, own_past
 
@@ -90,16 +91,21 @@ class LinearPath(nn.Module):
         return self.point(streams)[..., None] + self.quantiles
 
     def point(self, streams: Mapping[str, StreamWindow]) -> Tensor:
-        """Return (batch, horizon, target): what the maps themselves say."""
+        """Return (batch, horizon, target): what the maps themselves say.
+
+        In float32 under mixed precision too: a sum over hundreds of features, of which each has
+        eight bits, is no longer what was fitted.
+        """
         own = streams[self.schema.target_stream]
-        past, level = own_past(self.level, own, self.schema.target)
-        said = []
-        for unit, one_map in zip(self.units, self.maps, strict=True):
-            spread = measure_unit(unit, streams, self.schema)
-            assert isinstance(one_map, LinearMap)
-            features = None if one_map.every is None else self.features(streams, spread)
-            said.append(one_map(past / spread, features) * spread)
-        return level + torch.stack(said).mean(dim=0)
+        with full_precision(own.values):
+            past, level = own_past(self.level, own, self.schema.target)
+            said = []
+            for unit, one_map in zip(self.units, self.maps, strict=True):
+                spread = measure_unit(unit, streams, self.schema)
+                assert isinstance(one_map, LinearMap)
+                features = None if one_map.every is None else self.features(streams, spread)
+                said.append(one_map(past / spread, features) * spread)
+            return level + torch.stack(said).mean(dim=0)
 
 
 class LinearMap(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mmts.layers.full_precision import full_precision
 from mmts.layers.window_norm import WindowScale
 
 
@@ -27,7 +28,11 @@ class LinearShare(nn.Module):
         decoded: (batch, horizon, dim). linear: (batch, horizon, target, output), of which the part
         beyond the window's level is weighed.
         """
-        share = 2 * nn.functional.linear(decoded, self.weight, self.bias).sigmoid()[..., None]
+        # Under mixed precision eight bits would round the share, and all of the path with it, to
+        # steps of nearly a percent.
+        with full_precision(decoded):
+            weight = nn.functional.linear(decoded.float(), self.weight, self.bias)
+        share = 2 * weight.sigmoid()[..., None]
         level = scale.level[..., None]
         weighed: Tensor = level + share * (linear - level)
         return weighed

@@ -111,6 +111,7 @@ class EpochLog(pl.Callback):
             "val/loss": pl_module.validation_loss,
             "train/learning_rate": pl_module.learning_rate,
             "train/windows_per_second": self.num_windows / self.seconds,
+            "train/wait_share": pl_module.waiting.seconds / self.seconds,
         }
         self._write({"epoch": epoch, **metrics})
         self.run.log_metrics(metrics, step=epoch)

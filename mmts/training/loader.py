@@ -24,7 +24,7 @@ def split_batches(
 ) -> Iterator[Batch]:
     """Yield this process's part of each batch, as many batches in every process.
 
-    order: (window,) int64, places of the windows that all processes read together.
+    order: (window,) int32 or int64, places of the windows that all processes read together.
     batch_size: of all parts together, a multiple of the number of processes.
     """
     own, size = processes.share(order), batch_size // processes.count
@@ -67,7 +67,10 @@ class ShuffledBatches:
         """Yield the batches."""
         device = self.windows.windows.items.device
         generator = torch.Generator(device).manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(len(self.windows), generator=generator, device=device)
+        # Of four bytes where they do, as there may be very many windows. On a CPU the permutation
+        # is the same.
+        kind = torch.int32 if len(self.windows) <= torch.iinfo(torch.int32).max else torch.int64
+        order = torch.randperm(len(self.windows), generator=generator, device=device, dtype=kind)
         order = order[: self.num_batches * self.batch_size]
         yield from split_batches(self.windows, self.batch_size, order, self.processes)
 

@@ -14,6 +14,7 @@ from mmts.model import MultimodalForecaster
 from mmts.training.config import TrainingConfig
 from mmts.training.optimisation import Optimisation
 from mmts.training.processes import ALONE, Processes
+from mmts.training.waiting import Waiting
 
 
 class ForecastingModule(pl.LightningModule):
@@ -25,7 +26,7 @@ class ForecastingModule(pl.LightningModule):
 
     num_steps: taken so far. epoch_steps: taken in this epoch.
     round_losses: (step,), of the last round. validation_loss: the last one. Losses are those over
-    the parts of all processes.
+    the parts of all processes. waiting: for the batches of this epoch.
     """
 
     round_losses: Tensor
@@ -52,6 +53,7 @@ class ForecastingModule(pl.LightningModule):
         self.num_steps = 0
         self.epoch_steps = 0
         self.validation_loss = math.nan
+        self.waiting = Waiting()
         for name in ("train_sum", "validation_sum", "validation_count"):
             self.register_buffer(name, torch.zeros((), dtype=torch.float64), persistent=False)
 
@@ -59,11 +61,12 @@ class ForecastingModule(pl.LightningModule):
         """Begin the sum of an epoch."""
         self.train_sum.zero_()
         self.epoch_steps = 0
+        self.waiting.begin_anew()
 
     def training_step(self, batches: Iterable[Batch], batch_idx: int) -> None:
         """Take the steps of one round."""
         losses = []
-        for batch in batches:
+        for batch in self.waiting.watch(batches):
             # Dropout is a function of seed and step, so that a step can be repeated exactly.
             torch.manual_seed(seed_of_step(self.seed, self.num_steps, self.processes.rank))
             loss = self.optimisation.loss(batch)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from mmts.checkpoint import build_model, load_checkpoint, read_info
 from mmts.config import load_config
+from mmts.data.batch import Batch
 from mmts.data.dataset import load_dataset
+from mmts.data.gathering import WindowGatherer
 from mmts.errors import ConfigError, OutputError, TrainingError
 from mmts.experiment import train
 from mmts.training.data_module import WindowDataModule
@@ -72,6 +76,14 @@ def test_an_epoch_holds_every_window_once_in_an_order_of_its_own(world: Path) ->
     assert not torch.equal(orders[0], orders[3])
 
 
+def test_the_order_of_an_epoch_is_the_same_in_half_the_bytes(world: Path) -> None:
+    windows = load_dataset(load_config(world).data).windows("train")
+    generator = torch.Generator().manual_seed(1_000_003 + 2)
+    wide = torch.randperm(len(windows), generator=generator)
+    (batch,) = ShuffledBatches(windows, len(windows), seed=1, epoch=2)
+    assert torch.equal(batch.target, windows.gather(wide).target)
+
+
 def test_a_short_epoch_is_the_beginning_of_the_whole_one(world: Path) -> None:
     windows = load_dataset(load_config(world).data).windows("train")
     short = ShuffledBatches(windows, 32, seed=1, epoch=0, max_batches=2)
@@ -112,6 +124,26 @@ def test_training_takes_the_steps_of_a_plain_loop(world: Path, tmp_path: Path) -
     _, trained = load_checkpoint(tmp_path / "run" / "last.mmts")
     for name, weight in model.state_dict().items():
         assert torch.equal(weight, trained.state_dict()[name]), name
+
+
+def test_each_epoch_tells_the_share_of_its_time_that_went_into_gathering(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gather, slow = WindowGatherer._gather, 0.02
+
+    def gather_slowly(self: WindowGatherer, *places: Any) -> Batch:
+        time.sleep(slow)
+        return gather(self, *places)
+
+    monkeypatch.setattr(WindowGatherer, "_gather", gather_slowly)
+    config = load_config(world, ["training.max_epochs=2", "training.steps_per_epoch=4"])
+    train(config, tmp_path / "run")
+    lines = (tmp_path / "run/history.jsonl").read_text().splitlines()
+    epochs = [line for line in map(json.loads, lines) if line["epoch"]]
+    assert len(epochs) == 2
+    for epoch in epochs:
+        seconds = 4 * config.training.batch_size / epoch["train/windows_per_second"]
+        assert 4 * slow <= epoch["train/wait_share"] * seconds < seconds
 
 
 @pytest.mark.slow

@@ -1,0 +1,61 @@
+"""The linear path inside a training."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mmts.checkpoint import build_model
+from mmts.config import load_config
+from mmts.data.batch import Batch
+from mmts.data.dataset import load_dataset
+from mmts.layers.window_norm import WindowScale
+from mmts.linear.share import LinearShare
+from mmts.model import MultimodalForecaster
+from tests.factories import write_world
+
+World = tuple[MultimodalForecaster, Batch]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Return a model whose linear path reads everything by numbers of its own, and a batch."""
+    overrides = ["model.linear={reads: all, units: both}"]
+    config = load_config(write_world(tmp_path_factory.mktemp("world")), overrides)
+    dataset = load_dataset(config.data)
+    model = build_model(config, dataset.schema, dataset.scaling).eval()
+    assert model.linear is not None
+    generator = torch.Generator().manual_seed(1)
+    for numbers in model.linear.buffers():
+        numbers.normal_(generator=generator)
+    return model, dataset.windows("train").gather(torch.arange(40))
+
+
+def test_mixed_precision_leaves_the_linear_path_as_it_was_fitted(world: World) -> None:
+    model, batch = world
+    assert model.linear is not None
+    exact = model.linear(batch.streams)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = model.linear(batch.streams)
+    assert torch.equal(mixed, exact)
+
+
+def test_a_mixed_training_begins_exactly_where_the_linear_path_stands(world: World) -> None:
+    model, batch = world
+    assert model.linear is not None
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        forecast = model(batch)
+    torch.testing.assert_close(forecast, model.linear(batch.streams), rtol=1e-6, atol=1e-5)
+
+
+def test_the_share_of_the_path_is_not_rounded_to_eight_bits() -> None:
+    share = LinearShare(8, num_targets=1)
+    generator = torch.Generator().manual_seed(1)
+    torch.nn.init.normal_(share.weight, generator=generator)
+    decoded = torch.randn(5, 3, 8, generator=generator).bfloat16()
+    linear = torch.randn(5, 3, 1, 2, generator=generator)
+    scale = WindowScale(torch.zeros(5, 1, 1), torch.ones(5, 1, 1))
+    exact = share(decoded.float(), linear, scale)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = share(decoded, linear, scale)
+    assert torch.equal(mixed, exact)
