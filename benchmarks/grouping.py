@@ -66,7 +66,8 @@ def measure(kind: str, dim: int, batch: int, arguments: argparse.Namespace) -> d
     tokens = torch.randn(arguments.streams, batch, arguments.tokens, dim)
     bases, states = [], []
     for layers in zip(*chains, strict=True):
-        params, buffers = stack_module_state(list(layers))  # type: ignore[arg-type]
+        # Its types ask for a list of plain modules, of which these are a kind.
+        params, buffers = stack_module_state(list[nn.Module](layers))
         states.append((params, buffers))
         bases.append(copy.deepcopy(layers[0]))
 
