@@ -65,8 +65,7 @@ class Trials:
             self._train(trial)
         except _FAILURES as error:
             trial.fail(str(error), time.monotonic() - began)
-        except Exception as error:
-            # Our own bug: it is shown, and the study can go on with other trials afterwards.
+        except Exception as error:  # Our own bug, which is raised again: the study goes on later.
             trial.fail(f"{type(error).__name__}: {error}", time.monotonic() - began)
             raise
         return trial.number

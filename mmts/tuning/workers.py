@@ -170,8 +170,7 @@ def _work(work: Work, tickets: _Tickets, messages: Any, threads: int) -> None:
         messages.cancel_join_thread()
     except MmtsError as error:
         messages.put(("failed", error))
-    except Exception as error:
-        # Our own bug: the first process shows where it was, and ends the study.
+    except Exception as error:  # Our own bug: the first process shows it, and ends the study.
         text = f"{multiprocessing.current_process().name} failed:\n{traceback.format_exc()}"
         messages.put(("failed", RuntimeError(text)))
         raise SystemExit(1) from error
