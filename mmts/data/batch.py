@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -25,6 +26,11 @@ class StreamWindow:
     end: Tensor
     available: Tensor
 
+    def split(self, size: int) -> Iterator[StreamWindow]:
+        """Yield the windows in batches that share memory; the last one may be smaller."""
+        held = (self.values, self.observed, self.start, self.end, self.available)
+        return map(StreamWindow, *(torch.split(tensor, size) for tensor in held))
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -44,6 +50,16 @@ class Batch:
     def __len__(self) -> int:
         """Return the number of windows."""
         return len(self.target)
+
+    def split(self, size: int) -> Iterator[Batch]:
+        """Yield its windows in batches that share its memory; the last one may be smaller."""
+        if len(self) <= size:
+            yield self
+            return
+        streams = zip(*(window.split(size) for window in self.streams.values()), strict=True)
+        own = (torch.split(t, size) for t in (self.step_edges, self.target, self.target_observed))
+        for windows, *parts in zip(streams, *own, strict=True):
+            yield Batch(dict(zip(self.streams, windows, strict=True)), *parts)
 
 
 def blank(batch: Batch) -> Batch:

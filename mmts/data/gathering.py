@@ -16,8 +16,12 @@ from mmts.data.streams import Stream
 from mmts.data.target_ahead import TargetAhead, look_ahead
 from mmts.data.windows import Windows
 
-_BATCHES_AT_ONCE = 64
-"""Batches whose windows are found together."""
+_FOUND_AT_ONCE = 1 << 14
+"""Windows that are found together, in whole batches; at least one batch."""
+
+_COPIED_AT_ONCE = 1 << 19
+"""Values that are copied together, in whole batches; at least one batch. To tell torch what to copy
+takes as long as to copy a small batch; but what is beyond a processor's cache is slow."""
 
 
 class WindowGatherer:
@@ -52,19 +56,27 @@ class WindowGatherer:
         """
         if order is None:
             order = torch.arange(len(self), device=self.windows.items.device)
-        for begin in range(0, len(order), size * _BATCHES_AT_ONCE):
-            some = order[begin : begin + size * _BATCHES_AT_ONCE].long()
-            items, origins = self.windows.items[some].long(), self.windows.origins[some]
+        copied = _whole_batches(size, _COPIED_AT_ONCE // self._values_per_window)
+        found = _whole_batches(copied, _FOUND_AT_ONCE)
+        for begin in range(0, len(order), found):
+            some = order[begin : begin + found].long()
+            items = self.windows.items.index_select(0, some).long()
+            origins = self.windows.origins.index_select(0, some)
             placed = [source.place(items, origins) for source in self._sources.values()]
             placed.append(self._target.place(items, origins))
-            parts = [zip(*(torch.split(t, size) for t in all_), strict=True) for all_ in placed]
+            parts = [zip(*(torch.split(t, copied) for t in all_), strict=True) for all_ in placed]
             for *places, ahead in zip(*parts, strict=True):
-                yield self._gather(places, ahead)
+                yield from self._gather(places, ahead).split(size)
 
     @cached_property
     def _sources(self) -> dict[str, StreamWindows]:
         """The windows of each stream."""
         return {name: self._find(stream) for name, stream in self.streams.items()}
+
+    @cached_property
+    def _values_per_window(self) -> int:
+        schemas = self.schema.streams.values()
+        return sum(schema.num_steps * schema.num_channels for schema in schemas)
 
     @cached_property
     def _target(self) -> TargetAhead:
@@ -83,3 +95,8 @@ class WindowGatherer:
             for (name, source), place in zip(self._sources.items(), places, strict=True)
         }
         return Batch(streams, step_edges, target, observed)
+
+
+def _whole_batches(size: int, most: int) -> int:
+    """Return how many windows at most are as many batches as possible, and at least one."""
+    return max(1, most // size) * size

@@ -36,7 +36,7 @@ class GridRows:
 
         Both (window,) int64; the time is below one period, and in microseconds.
         """
-        counted = origins + self.shift[items]
+        counted = origins + self.shift.index_select(0, items)
         first = torch.div(counted, self.every, rounding_mode="floor")
         return first, counted - first * self.every
 

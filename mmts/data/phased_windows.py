@@ -28,16 +28,14 @@ _MAX_PLACES = 1 << 22
 class PhasedWindows(StreamWindows):
     """Windows of one stream, and what those of a phase have in common.
 
-    phases: (phase,) int64 microseconds, in order. start, end, available: (phase, step) float32
-    seconds relative to the origin. doubtful: (place,) int64 into (step, channel), what is not known
-    in all phases. known: (phase, place) bool, whether it is.
+    phases: (phase,) int64 microseconds, in order. times: (3, phase, step) float32 seconds relative
+    to the origin, when rows begin, end and are known. doubtful: (place,) int64 into (step,
+    channel), what is not known in all phases. known: (phase, place) bool, whether it is.
     """
 
     rows: GridRows
     phases: Tensor
-    start: Tensor
-    end: Tensor
-    available: Tensor
+    times: Tensor
     doubtful: Tensor
     known: Tensor
 
@@ -53,17 +51,18 @@ class PhasedWindows(StreamWindows):
         items, first, *phase = places
         values, observed = self.rows.take(items, first)
 
-        def of_phase(table: Tensor) -> Tensor:
+        def of_phase(tables: Tensor) -> Tensor:
             # That of a single phase need not be copied.
-            return table.index_select(0, *phase) if phase else table.expand(len(items), -1)
+            if phase:
+                return tables.index_select(-2, *phase)
+            return tables.expand(*tables.shape[:-2], len(items), -1)
 
         if len(self.doubtful):
             unknown = ~of_phase(self.known)
             for held in (values.flatten(1), observed.flatten(1)):
                 kept = held.index_select(1, self.doubtful).masked_fill_(unknown, 0)
                 held.index_copy_(1, self.doubtful, kept)
-        times = (of_phase(time) for time in (self.start, self.end, self.available))
-        return StreamWindow(values, observed, *times)
+        return StreamWindow(values, observed, *of_phase(self.times))
 
 
 def find_phases(stream: Stream, schema: DataSchema, windows: Windows) -> PhasedWindows | None:
@@ -91,9 +90,7 @@ def find_phases(stream: Stream, schema: DataSchema, windows: Windows) -> PhasedW
     return PhasedWindows(
         rows=replace(rows, all_inside=rows.all_lie_inside(windows)),
         phases=phases,
-        start=in_seconds(times.start),
-        end=in_seconds(times.end),
-        available=times.available,
+        times=torch.stack([in_seconds(times.start), in_seconds(times.end), times.available]),
         doubtful=doubtful,
         known=known[:, doubtful],
     )

@@ -25,7 +25,8 @@ def take_rows(
     # On a GPU single rows are as quick, and counting those outside would make it wait.
     if first.device.type != "cpu" or len(stream.values) < num_rows:
         return _pick(stream, items, first, num_rows)
-    values, observed = take_rows(stream, items, first, num_rows, all_inside=True)
+    safe = first.clamp(0, len(stream.values) - num_rows)
+    values, observed = take_rows(stream, items, safe, num_rows, all_inside=True)
     outside = (first < stream.begin[items]) | (first + num_rows > stream.end[items])
     few = torch.nonzero(outside).flatten()
     if len(few):
@@ -38,7 +39,7 @@ def _slide(series: Tensor, first: Tensor, num_rows: int) -> Tensor:
     last, width = len(series) - num_rows, series.shape[1]
     # Overlapping views of one memory: no window is written out before it is chosen.
     windows = series.as_strided((last + 1, num_rows * width), (width, 1))
-    return windows.index_select(0, first.clamp(0, last)).view(len(first), num_rows, width)
+    return windows.index_select(0, first).view(len(first), num_rows, width)
 
 
 def _pick(stream: Stream, items: Tensor, first: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:

@@ -154,6 +154,38 @@ def test_a_batch_owns_its_memory() -> None:
     assert load.values.equal(before)
 
 
+@pytest.mark.parametrize("copied_at_once", [1, 150, 1 << 19])
+@pytest.mark.parametrize("size", [1, 7, 40])
+def test_batches_hold_the_windows_in_order_whatever_is_copied_together(
+    size: int, copied_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    monkeypatch.setattr("mmts.data.gathering._COPIED_AT_ONCE", copied_at_once)
+    monkeypatch.setattr("mmts.data.gathering._FOUND_AT_ONCE", 16)
+    streams = {
+        "load": make_stream(make_schema("load")),
+        "wind": make_stream(make_schema("wind", hours=3, delay=HOUR), late_by=2),
+    }
+    schema = DataSchema(
+        streams={name: stream.schema for name, stream in streams.items()},
+        target_stream="load",
+        horizon=4,
+        has_time_zone=True,
+    )
+    gatherer = WindowGatherer(schema, streams, make_windows(-9, 60))
+    order = torch.randperm(len(gatherer))[:50]
+    batches = list(gatherer.batches(size, order))
+    assert [len(batch) for batch in batches[:-1]] == [size] * (len(batches) - 1)
+    whole = gatherer.gather(order)
+    for name, window in whole.streams.items():
+        for field, values in vars(window).items():
+            parts = [getattr(batch.streams[name], field) for batch in batches]
+            assert torch.cat(parts).equal(values), (name, field)
+    for field in ("step_edges", "target", "target_observed"):
+        assert torch.cat([getattr(b, field) for b in batches]).equal(getattr(whole, field)), field
+    assert not list(gatherer.batches(size, order[:0]))
+
+
 def test_rows_are_the_same_however_they_are_taken() -> None:
     torch.manual_seed(0)
     stream = make_stream(make_schema("wind"))

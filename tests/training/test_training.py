@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -129,13 +130,14 @@ def test_training_takes_the_steps_of_a_plain_loop(world: Path, tmp_path: Path) -
 def test_each_epoch_tells_the_share_of_its_time_that_went_into_gathering(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gather, slow = WindowGatherer._gather, 0.02
+    batches, slow = WindowGatherer.batches, 0.02
 
-    def gather_slowly(self: WindowGatherer, *places: Any) -> Batch:
-        time.sleep(slow)
-        return gather(self, *places)
+    def yield_slowly(self: WindowGatherer, *how: Any) -> Iterator[Batch]:
+        for batch in batches(self, *how):
+            time.sleep(slow)
+            yield batch
 
-    monkeypatch.setattr(WindowGatherer, "_gather", gather_slowly)
+    monkeypatch.setattr(WindowGatherer, "batches", yield_slowly)
     config = load_config(world, ["training.max_epochs=2", "training.steps_per_epoch=4"])
     train(config, tmp_path / "run")
     lines = (tmp_path / "run/history.jsonl").read_text().splitlines()
