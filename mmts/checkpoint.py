@@ -34,7 +34,7 @@ from mmts.interrupts import interrupts_wait
 from mmts.kinds import Origin
 from mmts.model import ModelConfig, MultimodalForecaster
 
-FORMAT_VERSION = 7
+FORMAT_VERSION = 8
 _METADATA_KEY = "mmts"
 _TEXT_PREFIX = "text/"
 """Of the names of tensors that are no weights, but what turns texts into numbers."""

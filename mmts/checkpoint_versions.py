@@ -35,6 +35,8 @@ def upgrade(settings: dict[str, Any]) -> None:
     if settings.get("format_version") == 6:
         # There was no calibration, and without one nothing is different.
         settings["format_version"] = 7
+    if settings.get("format_version") == 7:
+        _upgrade_to_8(settings)
 
 
 def upgrade_weights(
@@ -111,6 +113,15 @@ def _upgrade_to_5(settings: dict[str, Any]) -> None:
     except (KeyError, TypeError):
         return
     settings["format_version"] = 5
+
+
+def _upgrade_to_8(settings: dict[str, Any]) -> None:
+    """Every forecast step had a query of its own, however many there were."""
+    try:
+        settings["config"]["model"]["head"]["max_queries"] = settings["data_schema"]["horizon"]
+    except (KeyError, TypeError):
+        return
+    settings["format_version"] = 8
 
 
 def _weights_to_4(model: Mapping[str, Tensor], tensors: dict[str, Tensor]) -> None:

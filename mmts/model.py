@@ -154,6 +154,7 @@ class MultimodalForecaster(nn.Module):
                 num_heads=head.num_heads,
                 dropout=head.dropout,
                 time_unit=time_unit,
+                max_queries=head.max_queries,
             )
             self.head = build_head(head, len(self.target_channels))
         self.linear: LinearPath | None = None

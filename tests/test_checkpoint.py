@@ -92,6 +92,12 @@ def test_every_format_loads_for_ever(version: int) -> None:
         )
 
 
+@pytest.mark.parametrize("version", range(1, 8))
+def test_every_step_of_an_older_format_has_a_query_of_its_own(version: int) -> None:
+    info, _ = load_checkpoint(FORMATS / f"format_{version}.mmts")
+    assert info.config.model.head.max_queries == info.data_schema.horizon
+
+
 def test_what_a_token_said_of_its_sources_weighs_as_before_format_6(
     trained: Path, tmp_path: Path
 ) -> None:

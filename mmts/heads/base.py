@@ -16,6 +16,12 @@ class HeadSettings(Config):
 
     dim: int = Field(64, gt=0, multiple_of=2, description="Width of the decoder.")
     num_heads: int = Field(4, gt=0, description="Attention heads, at most.")
+    max_queries: int = Field(
+        48,
+        gt=0,
+        description="Queries of the decoder at most: where the horizon has more steps, each query "
+        "stands for several that follow one another.",
+    )
     dropout: float = Field(0.1, ge=0, lt=1, description="Share of activations left out.")
     reads: tuple[NodeName, ...] = Field(
         (), description="Nodes read besides the target stream's and the known future's output."

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import product
+
+import pytest
 import torch
 
-from mmts.heads.decoder import HorizonDecoder, cover_steps
+from mmts.heads.covering import read_steps
+from mmts.heads.decoder import HorizonDecoder
 from mmts.interactions.base import NodeSpec
 from mmts.tokens import TokenGrid, Tokens
 
 HORIZON = 4
+
+
+Specs = Mapping[str, NodeSpec]
+
+
+def make_decoder(specs: tuple[Specs, Specs], max_queries: int) -> HorizonDecoder:
+    return HorizonDecoder(
+        HORIZON, 8, *specs, num_heads=2, dropout=0.0, time_unit=1.0, max_queries=max_queries
+    )
 
 
 def make_tokens(start: float, step: float, length: int, dim: int) -> Tokens:
@@ -18,9 +32,13 @@ def make_tokens(start: float, step: float, length: int, dim: int) -> Tokens:
     return Tokens(torch.randn(2, length, dim), grid)
 
 
+EDGES = torch.arange(HORIZON + 1, dtype=torch.float32).expand(2, -1)
+
+
 def weights(future: Tokens) -> torch.Tensor:
-    start = torch.arange(HORIZON, dtype=torch.float32).expand(2, -1)
-    return cover_steps(start, start + 1, future.grid)[0]
+    """Return the weight of each token in what a step reads, (horizon, token)."""
+    one_hot = torch.eye(future.values.shape[1]).expand(2, -1, -1)
+    return read_steps(EDGES, Tokens(one_hot, future.grid))[0]
 
 
 def test_each_step_reads_the_future_tokens_that_cover_it() -> None:
@@ -44,19 +62,73 @@ def test_a_step_beyond_what_is_known_reads_nothing() -> None:
     assert not short[2:].any()
 
 
-def test_unobserved_tokens_have_no_influence() -> None:
+@pytest.mark.parametrize("seed", range(3))
+def test_reading_by_order_in_time_is_reading_by_overlap(seed: int) -> None:
+    torch.manual_seed(seed)
+    edges = torch.randint(0, 4, (3, 6)).cumsum(dim=1).float()
+    # In no order, of any length, some of none, and many that begin or end at the same moment.
+    begin = torch.randint(-3, 12, (3, 20)).float()
+    end = begin + torch.randint(0, 4, (3, 20))
+    grid = TokenGrid(begin, end, torch.zeros_like(begin), torch.rand(3, 20) < 0.7)
+    tokens = Tokens(torch.randn(3, 20, 5), grid)
+    read = read_steps(edges, tokens)
+    for window, step in product(range(3), range(5)):
+        low, high = edges[window, step], edges[window, step + 1]
+        chosen = grid.observed[window] & (begin[window] < high)
+        chosen &= (end[window] > low) | (begin[window] >= low)
+        mean = tokens.values[window, chosen].mean(dim=0) if chosen.any() else torch.zeros(5)
+        assert torch.allclose(read[window, step], mean, atol=1e-6)
+
+
+def test_a_step_that_one_token_covers_reads_it_to_the_bit() -> None:
+    torch.manual_seed(0)
+    tokens = make_tokens(-2, 1, 6, 3)
+    tokens.values.mul_(torch.tensor([1e-3, 1.0, 1e3]))
+    assert read_steps(EDGES, tokens).equal(tokens.values[:, 2:])
+
+
+@pytest.mark.parametrize("max_queries", [4, 3, 2, 1])
+def test_a_query_that_stands_for_several_steps_knows_the_future_of_each(max_queries: int) -> None:
+    torch.manual_seed(0)
+    decoder = make_decoder(({}, {"plan": NodeSpec("plan", 3, ageless=False)}), max_queries)
+    plan = make_tokens(-2, 1, 6, 3)
+    plan.values.requires_grad_()
+    decoded = decoder({}, {"plan": plan}, EDGES)
+    assert decoded.shape == (2, HORIZON, 8)
+    block = -(-HORIZON // max_queries)
+    for step in range(HORIZON):
+        (gradient,) = torch.autograd.grad(
+            decoded[:, step].pow(3).sum(), plan.values, retain_graph=True
+        )
+        first = step // block * block
+        own = torch.zeros(6, dtype=torch.bool)
+        own[2 + first : 2 + min(first + block, HORIZON)] = True
+        assert gradient[:, own].abs().sum(dim=-1).all()
+        assert not gradient[:, ~own].any()
+
+
+def test_the_last_of_several_steps_may_lie_beyond_the_horizon() -> None:
+    torch.manual_seed(0)
+    decoder = HorizonDecoder(5, 8, {}, {}, num_heads=2, dropout=0.0, time_unit=1.0, max_queries=3)
+    assert decoder.block == 2
+    edges = torch.tensor([[0.0, 1, 3, 6, 10, 15]])
+    assert decoder({}, {}, edges).shape == (1, 5, 8)
+    assert decoder._middles(edges).tolist() == [[1.5, 6.5, 12.5]]
+
+
+@pytest.mark.parametrize("max_queries", [4, 2])
+def test_unobserved_tokens_have_no_influence(max_queries: int) -> None:
     torch.manual_seed(0)
     specs = (
         {"past": NodeSpec("load", 6, ageless=False)},
         {"plan": NodeSpec("plan", 3, ageless=False)},
     )
-    decoder = HorizonDecoder(HORIZON, 8, *specs, num_heads=2, dropout=0.0, time_unit=1.0)
+    decoder = make_decoder(specs, max_queries)
     past, plan = make_tokens(-5, 1, 5, 6), make_tokens(-2, 1, 6, 3)
     for tokens in (past, plan):
         tokens.grid.observed[:, 3] = False
         tokens.values.requires_grad_()
-    edges = torch.arange(HORIZON + 1, dtype=torch.float32).expand(2, -1)
-    decoder({"past": past}, {"plan": plan}, edges).pow(3).sum().backward()
+    decoder({"past": past}, {"plan": plan}, EDGES).pow(3).sum().backward()
     for tokens in (past, plan):
         assert tokens.values.grad is not None
         assert not tokens.values.grad[:, 3].any()
