@@ -44,10 +44,15 @@ from mmts.training.quiet import quiet_lightning
 
 CONTEXT, HORIZON, CHANNELS = 192, 96, 7
 
-ENCODERS = {
-    "linear": "{kind: linear, dim: 32}",
-    "transformer": "{kind: patch, dim: 64, num_layers: 3, patch_length: 16}",
+MODELS = {
+    # As small as a model gets: next to nothing is computed, and what is added shows most.
+    "linear": ("{kind: linear, dim: 8, num_layers: 1}", "{kind: point, dim: 8, max_queries: 1}"),
+    "transformer": (
+        "{kind: patch, dim: 64, num_layers: 3, patch_length: 16}",
+        "{kind: point}",
+    ),
 }
+"""Encoder and head of each."""
 
 CONFIG = """
 name: overhead
@@ -59,7 +64,7 @@ data:
 model:
   encoders: {{load: {encoder}}}
   interactions: []
-  head: {{kind: point}}
+  head: {head}
   # Nothing is left to choose, so that all train the same.
   linear: {{level: last, reads: own, recent: 1, units: train}}
 training: {{max_epochs: 1, batch_size: {batch}, steps_per_epoch: {steps}}}
@@ -115,7 +120,7 @@ class EpochClock(pl.Callback):
 def main() -> None:
     """Measure all cases, print and keep."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", nargs="+", choices=list(ENCODERS), default=list(ENCODERS))
+    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--batch", type=int, nargs="+", default=[32, 256])
     parser.add_argument("--seconds", type=float, default=3.0, help="of a bare loop, about")
     parser.add_argument("--turns", type=int, default=7)
@@ -193,7 +198,8 @@ def write_experiment(folder: Path, model: str, batch: int, steps: int) -> Experi
             horizon=HORIZON,
             past=past,
             context=CONTEXT,
-            encoder=ENCODERS[model],
+            encoder=MODELS[model][0],
+            head=MODELS[model][1],
             batch=batch,
             steps=steps,
         )

@@ -68,7 +68,7 @@ class ForecastingModule(pl.LightningModule):
         losses = []
         for batch in self.waiting.watch(batches):
             # Dropout is a function of seed and step, so that a step can be repeated exactly.
-            torch.manual_seed(seed_of_step(self.seed, self.num_steps, self.processes.rank))
+            seed_dropout(seed_of_step(self.seed, self.num_steps, self.processes.rank))
             loss = self.optimisation.loss(batch)
             self.manual_backward(loss)
             self.optimisation.descend(self.num_steps)
@@ -119,6 +119,19 @@ def seed_of_step(seed: int, step: int, rank: int) -> int:
     """Return what dropout is drawn from in one step of one process."""
     # On a CPU only the lowest 32 bits tell seeds apart: the ranks must differ in these.
     return seed * 1_000_003 + step + rank * 2_654_435_761
+
+
+def seed_dropout(seed: int) -> None:
+    """Seed what a step draws from, on the CPU and on the GPU in use.
+
+    `torch.manual_seed` does the same for all devices there might be. Where none of them was used
+    yet it keeps a copy of the stack for later, which takes longer than a small model's optimiser.
+    """
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed(seed)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(seed)
 
 
 def count_parameters(model: nn.Module) -> int:
