@@ -68,7 +68,8 @@ class ForecastingModule(pl.LightningModule):
         losses = []
         for batch in self.waiting.watch(batches):
             # Dropout is a function of seed and step, so that a step can be repeated exactly.
-            seed_dropout(seed_of_step(self.seed, self.num_steps, self.processes.rank))
+            seed = seed_of_step(self.seed, self.num_steps, self.processes.rank)
+            seed_dropout(seed, self.device)
             loss = self.optimisation.loss(batch)
             self.manual_backward(loss)
             self.optimisation.descend(self.num_steps)
@@ -121,17 +122,15 @@ def seed_of_step(seed: int, step: int, rank: int) -> int:
     return seed * 1_000_003 + step + rank * 2_654_435_761
 
 
-def seed_dropout(seed: int) -> None:
-    """Seed what a step draws from, on the CPU and on the GPU in use.
+def seed_dropout(seed: int, device: torch.device) -> None:
+    """Seed what a step draws from, on the CPU and on the device of the model.
 
-    `torch.manual_seed` does the same for all devices there might be. Where none of them was used
-    yet it keeps a copy of the stack for later, which takes longer than a small model's optimiser.
+    `torch.manual_seed` does so for all kinds of devices there are. Of those that nobody has used
+    it keeps a copy of the stack for later, which takes longer than a small model's optimiser.
     """
     torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():
-        torch.cuda.manual_seed(seed)
-    if torch.backends.mps.is_available():
-        torch.mps.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)
 
 
 def count_parameters(model: nn.Module) -> int:
