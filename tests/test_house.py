@@ -37,7 +37,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("interactions.kinds", "interactions.graph", "interactions.presets", "testing", "baselines"),
     ("heads",),
     ("model",),
-    ("config",),
+    ("config", "config_reference"),
     ("checkpoint_versions", "checkpoint"),
     ("forecasting",),
     ("evaluation",),
