@@ -49,7 +49,7 @@ lint: .venv/installed  ## lint, format and types
 	$(BIN)/mypy
 
 docs: .venv/installed  ## the pages as a site, in build/site
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "site: $(CURDIR)/build/site/index.html"
 
 clean:  ## remove .venv, caches and build folders; runs and forecasts stay
