@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -241,3 +242,50 @@ def test_every_notebook_is_named_on_some_page() -> None:
     shown = "\n".join(page.read_text() for page in PAGES)
     for notebook in (ROOT / "notebooks").glob("*.ipynb"):
         assert f"notebooks/{notebook.name}" in shown, notebook.name
+
+
+def blocks_in_order(page: Path) -> list[tuple[str, str]]:
+    """Return commands and what they print, as they follow each other."""
+    return re.findall(r"^```(sh|text)\n(.*?)^```", page.read_text(), re.DOTALL | re.M)
+
+
+def without_numbers(text: str) -> list[str]:
+    """Return lines in which every number is the same, and every gap a blank."""
+    lines = re.sub(r"\d[\d.,:TZ%-]*", "0", text).splitlines()
+    return [" ".join(line.split()) for line in lines]
+
+
+@pytest.mark.slow
+def test_the_tutorial_prints_what_it_shows(tmp_path: Path) -> None:
+    """But for numbers, and for the words of a score, which depend on them."""
+    shutil.copytree(ROOT / "data", tmp_path / "data")
+    (tmp_path / "bin").mkdir()
+    command = tmp_path / "bin" / "mmts"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m mmts.pipelines.main "$@"\n')
+    command.chmod(0o755)
+    paths = [str(command.parent), *os.environ["PATH"].split(os.pathsep)]
+    environment = {
+        **os.environ,
+        "PATH": os.pathsep.join(paths),
+        "PYTHONPATH": str(ROOT),
+        "COLUMNS": "100",
+        "OMP_NUM_THREADS": "1",
+    }
+    said, scores = "", False
+    for language, text in blocks_in_order(DOCS / "tutorial.md"):
+        if language == "sh" and "mmts ui" not in text:
+            done = subprocess.run(
+                ["bash", "-ec", text],
+                capture_output=True,
+                text=True,
+                cwd=tmp_path,
+                env=environment,
+                check=False,
+            )
+            assert done.returncode == 0, (text, done.stderr)
+            said = done.stderr + done.stdout
+            scores = re.search(r"mmts (train|evaluate|explain)", text) is not None
+        elif language == "text" and not scores:
+            printed = without_numbers(said)
+            for line in without_numbers(text):
+                assert line == "..." or line in printed, line
