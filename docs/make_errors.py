@@ -50,6 +50,11 @@ SITUATIONS: dict[str, str] = {
     "checkpoint_versions": "Opening a checkpoint",
     "linear": "Opening a checkpoint",
     "forecasting": "Forecasting",
+    "forecast_origins": "Forecasting",
+    "forecast_table": "Forecasting",
+    "serving": "The model in MLflow",
+    "run_folders": "`mmts runs`",
+    "report": "Pictures",
     "evaluation": "Evaluating and explaining",
     "explanation": "Evaluating and explaining",
     "backtest": "Backtests",
@@ -61,7 +66,11 @@ SITUATIONS: dict[str, str] = {
     "pipelines.evaluate": "Files to write",
     "pipelines.forecast": "Forecasting",
     "pipelines.init": "`mmts init`",
+    "pipelines.addresses": "The model in MLflow",
+    "pipelines.register": "The model in MLflow",
+    "pipelines.runs": "`mmts runs`",
     "pipelines.ui": "`mmts ui`",
+    "pipelines": "Commands",
 }
 """When a message is met, by the module that says it; the longest name that fits counts."""
 
@@ -80,8 +89,7 @@ INTRODUCTIONS = {
     "ConfigError": "Correct the YAML, or the option. Every fault of a config is told at once, with "
     "the full path of its key. [Every key](config.md) has its page, and `mmts config show "
     "CONFIG` prints what was understood.",
-    "KindError": "A kind of your own cannot be had. See [your own kind]"
-    "(interactions.md#your-own-kind).",
+    "KindError": "See [your own kind](interactions.md#your-own-kind).",
     "DataError": "Correct the file, or say in the config how it is to be read. [The rules of "
     "reading](data.md) say what is taken for what. `mmts check CONFIG` looks at all files "
     "without training.",
@@ -92,7 +100,7 @@ INTRODUCTIONS = {
     "`data.cache_folder`; `data.cache: never` does without.",
     "TrainingError": "The training has ended. What it wrote before stays; its run in MLflow says "
     "that it failed.",
-    "TrackingError": "The store of experiments cannot be shown. Trainings and forecasts need none.",
+    "TrackingError": "Trainings and forecasts need no store: only looking at it has failed.",
 }
 
 HEAD = """\
@@ -476,7 +484,7 @@ def write_page(root: Path = ROOT) -> str:
         lines.append(f"## {name}\n")
         node = next(n for n in modules["errors"].tree.body if getattr(n, "name", "") == name)
         assert isinstance(node, ast.ClassDef)
-        lines.append(f"{ast.get_docstring(node)} {INTRODUCTIONS[name]}\n")
+        lines.append(f"{ast.get_docstring(node)} {INTRODUCTIONS.get(name, '')}".strip() + "\n")
         for situation in dict.fromkeys([*SITUATIONS.values(), *by_situation]):
             texts = by_situation.get(situation)
             if texts:
