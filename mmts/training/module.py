@@ -88,6 +88,16 @@ class ForecastingModule(pl.LightningModule):
         """The rate of the last step."""
         return self.optimisation.learning_rate(self.num_steps - 1)
 
+    def on_validation_start(self) -> None:
+        """Put the mean of the weights in their place, which is what is validated and kept."""
+        if self.optimisation.average is not None:
+            self.optimisation.average.swap()
+
+    def on_validation_end(self) -> None:
+        """Put the weights back; callbacks have kept what they want by now."""
+        if self.optimisation.average is not None:
+            self.optimisation.average.swap()
+
     def on_validation_epoch_start(self) -> None:
         """Begin the sums of a validation."""
         self.validation_sum.zero_()

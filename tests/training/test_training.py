@@ -107,8 +107,12 @@ def test_rounds_hold_the_batches_of_an_epoch_in_order(world: Path, steps_per_rou
         assert torch.equal(one, other.target)
 
 
-def test_training_takes_the_steps_of_a_plain_loop(world: Path, tmp_path: Path) -> None:
-    config = load_config(world, ["training.max_epochs=2", "training.batch_size=48"])
+@pytest.mark.parametrize("averaging", ["null", "8"])
+def test_training_takes_the_steps_of_a_plain_loop_and_keeps_their_mean(
+    averaging: str, world: Path, tmp_path: Path
+) -> None:
+    overrides = ["training.max_epochs=2", "training.batch_size=48"]
+    config = load_config(world, [*overrides, f"training.weight_averaging={averaging}"])
     train(config, tmp_path / "run")
     dataset = load_dataset(config.data)
     _, model = start_model(config, dataset)
@@ -122,6 +126,10 @@ def test_training_takes_the_steps_of_a_plain_loop(world: Path, tmp_path: Path) -
             optimisation.loss(batch).backward()
             optimisation.descend(step)
             step += 1
+    latest = optimisation.weights[0].detach().clone()
+    if optimisation.average is not None:
+        optimisation.average.swap()
+    assert latest.equal(optimisation.weights[0]) == (averaging == "null")
     _, trained = load_checkpoint(tmp_path / "run" / "last.mmts")
     for name, weight in model.state_dict().items():
         assert torch.equal(weight, trained.state_dict()[name]), name
