@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime, time
 from typing import TypeGuard, cast
 
@@ -152,4 +152,7 @@ def _as_datetime(given: Moment) -> datetime:
 
 
 def _as_list(origin: Moments) -> list[Moment]:
-    return [origin] if is_one_moment(origin) else list(cast(Sequence[Moment], origin))
+    if is_one_moment(origin) or not isinstance(origin, Iterable):
+        # What is neither a time nor several is told when it is parsed.
+        return [cast(Moment, origin)]
+    return list(cast(Iterable[Moment], origin))

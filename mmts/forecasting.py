@@ -62,6 +62,7 @@ class Forecaster:
         streams: Mapping[str, Source | None],
         origin: Moments | None = None,
         until: Moment | None = None,
+        as_text: bool = False,
     ) -> pd.DataFrame:
         """Forecast every item.
 
@@ -72,6 +73,7 @@ class Forecaster:
             left out, and a warning says why.
         until: forecast again from every place of the grid after `origin` up to this one, each time
             from what was known then.
+        as_text: whether items and times are text, as in a forecast file, whatever the frames hold.
         Returns the long table, a row per item, origin, step and target: item_id, origin,
         timestamp, step (from 1), target, and `mean` or quantiles such as `0.1`, in the target's
         own units. Times are text as in a forecast file; where the target's frame has times of
@@ -105,7 +107,7 @@ class Forecaster:
             windows,
             items,
             self.model.outputs,
-            self.key_types(given),
+            self.key_types({} if as_text else given),
         )
 
     def key_types(self, streams: Mapping[str, Source | None]) -> KeyTypes:

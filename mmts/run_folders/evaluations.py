@@ -60,7 +60,7 @@ def read_evaluation(run: Path, path: Path) -> KeptEvaluation:
         found = json.loads(path.read_text(encoding="utf-8"))
         first, end = found["dates"][found["split"]]
         return KeptEvaluation(
-            variant=path.parent.relative_to(run / "evaluation").as_posix().removeprefix("."),
+            variant=_variant_of(path.parent.relative_to(run / "evaluation"), found["split"]),
             split=str(found["split"]),
             dates=(str(first), str(end)),
             num_windows=int(found["num_windows"]),
@@ -76,6 +76,11 @@ def read_evaluation(run: Path, path: Path) -> KeptEvaluation:
             f"{path}: not what `mmts evaluate` wrote, or damaged ({type(error).__name__}: "
             f"{error}). Evaluate again."
         ) from None
+
+
+def _variant_of(folder: Path, split: str) -> str:
+    parts = [part for place, part in enumerate(folder.parts) if place or part != split]
+    return "/".join(parts)
 
 
 def _overall(scores: dict[str, Any]) -> dict[str, float | None]:

@@ -296,9 +296,9 @@ def test_a_row_that_is_available_at_the_end_of_all_calendars_never_is(tmp_path: 
     found = load(tmp_path, frames, settings)
     assert len(found.streams["clock"].values) < 1000
     origins = forecaster.predict(frames).groupby("item_id")["origin"].first()
-    assert origins["north"] == str(START + pd.Timedelta(days=16))
+    assert origins["north"] == START + pd.Timedelta(days=16)
     # The default origin of south is where the rows end that are really there.
-    assert origins["south"] == str(START + pd.Timedelta(days=16) - pd.Timedelta(hours=5))
+    assert origins["south"] == START + pd.Timedelta(days=16) - pd.Timedelta(hours=5)
 
 
 def test_one_column_is_not_time_and_item_at_once(tmp_path: Path) -> None:
