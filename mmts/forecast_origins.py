@@ -142,9 +142,9 @@ def _as_datetime(given: Moment) -> datetime:
         return datetime.fromisoformat(given)
     if isinstance(given, np.datetime64):
         given = pd.Timestamp(given)
-    if given is pd.NaT:
-        raise ValueError
     if isinstance(given, datetime):
+        if pd.isna(given):
+            raise ValueError
         return given
     if isinstance(given, date):
         return datetime.combine(given, time())
@@ -154,5 +154,5 @@ def _as_datetime(given: Moment) -> datetime:
 def _as_list(origin: Moments) -> list[Moment]:
     if is_one_moment(origin) or not isinstance(origin, Iterable):
         # What is neither a time nor several is told when it is parsed.
-        return [cast(Moment, origin)]
+        return [origin]
     return list(cast(Iterable[Moment], origin))

@@ -85,7 +85,8 @@ def forecast_table(
     own_items = key_types.write_items(names)
     origins = key_types.write_times(windows.origins.numpy())
     timestamps = key_types.write_times(stamps.reshape(-1))
-    in_window, at_step = column(window, 1, 2), column(step.reshape(num_windows, horizon), 2)
+    in_window = column(window, 1, 2).astype(np.intp)
+    at_step = column(step.reshape(num_windows, horizon), 2).astype(np.intp)
     table = {
         "item_id": own_items.take(in_window).array,
         "origin": origins.take(in_window).array,

@@ -89,10 +89,8 @@ def compare(
 
 def _row(run: RunFolder) -> list[str]:
     from mmts.run_folders.evaluations import MODEL
-    from mmts.run_folders.folder import max_epochs
 
     best, test = run.best, run.evaluation()
-    most = max_epochs(run.settings)
     error, beside = None, ""
     if test is not None:
         error = test.scores[MODEL]["mae"]
@@ -103,7 +101,7 @@ def _row(run: RunFolder) -> list[str]:
         run.name,
         f"{run.began:%Y-%m-%d %H:%M}",
         run.state,
-        f"{run.num_epochs}" + (f"/{most}" if most is not None else ""),
+        f"{run.num_epochs}" + ("" if run.max_epochs is None else f"/{run.max_epochs}"),
         "-" if best is None else str(best.number),
         say_number(None if best is None else best.validation_loss),
         say_number(error),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 from pathlib import Path
 
@@ -41,6 +40,11 @@ def test_the_import_alone_loads_nothing_heavy() -> None:
 def test_a_forecaster_loads_neither_lightning_nor_mlflow_nor_matplotlib() -> None:
     loaded = loaded_after("from mmts import Forecaster", "torch", *HEAVY)
     assert loaded == {"torch"}
+
+
+def test_pictures_come_without_the_state_of_pyplot() -> None:
+    loaded = loaded_after("import mmts; mmts.plots.plot_graph", "matplotlib", "matplotlib.pyplot")
+    assert loaded == {"matplotlib"}
 
 
 def test_a_notebook_trains_by_the_public_names_alone(
@@ -91,7 +95,6 @@ def test_figures_show_themselves_in_a_notebook(trained: Path) -> None:
     assert figure._repr_png_().startswith(b"\x89PNG")
     graph = mmts.plots.plot_graph(forecaster.info.config.model, forecaster.model)
     assert graph._repr_png_().startswith(b"\x89PNG")
-    assert "pyplot" not in vars(importlib.import_module("matplotlib"))
 
 
 def test_several_origins_are_drawn_in_a_panel_each(trained: Path) -> None:

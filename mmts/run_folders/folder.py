@@ -54,17 +54,19 @@ class RunFolder:
         return self.epochs[-1].number if self.epochs else 0
 
     @property
+    def max_epochs(self) -> int | None:
+        """Epochs at most, as far as the config tells."""
+        return _limit(self.settings, "max_epochs")
+
+    @property
     def state(self) -> State:
         """How far the training came; one that is not finished may be going on."""
-        training = self.settings.get("training")
         if not self.epochs:
             return "nothing trained"
-        if not isinstance(training, dict):
+        most, patience = (_limit(self.settings, name) for name in ("max_epochs", "patience"))
+        if most is None or patience is None or not has_ended(self.epochs, most, patience):
             return "not finished"
-        limits = (training.get("max_epochs"), training.get("patience"))
-        if not all(isinstance(limit, int) for limit in limits):
-            return "not finished"
-        return "finished" if has_ended(self.epochs, *limits) else "not finished"
+        return "finished"
 
     def evaluation(self, split: str = "test") -> KeptEvaluation | None:
         """Return that of the model as it was trained, on a split; None without one."""
@@ -82,7 +84,7 @@ class RunFolder:
             "began": self.began.astimezone().isoformat(timespec="seconds"),
             "state": self.state,
             "epochs": self.num_epochs,
-            "max_epochs": max_epochs(self.settings),
+            "max_epochs": self.max_epochs,
             "best_epoch": None if best is None else best.number,
             "validation_loss": None if best is None else best.validation_loss,
             "test": None if test is None else asdict(test)["scores"][MODEL],
@@ -91,13 +93,6 @@ class RunFolder:
             "run_id": self.description.get("run_id"),
             "notes": list(self.notes),
         }
-
-
-def max_epochs(settings: dict[str, Any]) -> int | None:
-    """Return how many epochs a config allows, as far as it tells."""
-    training = settings.get("training")
-    found = training.get("max_epochs") if isinstance(training, dict) else None
-    return found if isinstance(found, int) else None
 
 
 def is_run(path: Path) -> bool:
@@ -117,22 +112,18 @@ def read_run(path: Path, reads_config: bool = True) -> RunFolder:
         raise RunError(f"{path}: {what}. `mmts runs list` shows those that there are.")
     notes: list[str] = []
 
-    def attempt(read: Callable[[], T], otherwise: T) -> T:
+    def attempt(read: Callable[[Path], T], file: str) -> T | None:
         try:
-            return read()
+            return read(path / file)
         except MmtsError as error:
             notes.append(str(error))
-            return otherwise
+            return None
 
-    checkpoint = path / BEST
-    description: dict[str, Any] = {}
-    if checkpoint.exists():
-        description = attempt(lambda: read_description(checkpoint), description)
-    kept = description.get("config")
-    settings = kept if isinstance(kept, dict) and not reads_config else None
-    if settings is None:
-        settings = attempt(lambda: read_yaml(path / CONFIG), {})
-    epochs = attempt(lambda: read_history(path / HISTORY), ())
+    has_checkpoint = (path / BEST).exists()
+    description = attempt(read_description, BEST) if has_checkpoint else None
+    kept = None if description is None else description.get("config")
+    settings = kept if isinstance(kept, dict) and not reads_config else attempt(read_yaml, CONFIG)
+    epochs = attempt(read_history, HISTORY)
     evaluations = []
     for file in find_evaluations(path):
         try:
@@ -140,7 +131,15 @@ def read_run(path: Path, reads_config: bool = True) -> RunFolder:
         except RunError as error:
             notes.append(str(error))
     began = datetime.fromtimestamp((path / CONFIG).stat().st_mtime)
-    return RunFolder(path, began, settings, description, epochs, tuple(evaluations), tuple(notes))
+    return RunFolder(
+        path,
+        began,
+        settings=settings or {},
+        description=description or {},
+        epochs=epochs or (),
+        evaluations=tuple(evaluations),
+        notes=tuple(notes),
+    )
 
 
 def list_runs(folder: Path) -> tuple[list[RunFolder], list[Path]]:
@@ -173,6 +172,12 @@ def find_run(given: str, runs: Path) -> Path:
         return path  # To read it says what is wrong with it.
     known = [child.name for child in _children(runs) if is_run(child)]
     raise RunError(f"{given}: no such run{nearest(given, known, _listing(runs, known))}")
+
+
+def _limit(settings: dict[str, Any], name: str) -> int | None:
+    training = settings.get("training")
+    found = training.get(name) if isinstance(training, dict) else None
+    return found if isinstance(found, int) else None
 
 
 def _children(folder: Path) -> Iterator[Path]:
