@@ -71,24 +71,22 @@ def _to_json(result: TrainingResult, epochs: Sequence[Epoch]) -> dict[str, Any]:
 
 def _show(result: TrainingResult, epochs: Sequence[Epoch]) -> None:
     """Print what was reached, and what to do next."""
-    by_number = {epoch.number: epoch for epoch in epochs}
-    lines = {
-        "start, the linear path alone": by_number.get(0),
-        "best, kept in best.mmts": by_number.get(result.best_epoch),
-        "last, kept in last.mmts": epochs[-1],
-    }
+    words = {0: "start, the linear path alone"}
+    for number, file in ((result.best_epoch, "best"), (epochs[-1].number, "last")):
+        before = f"{words[number]}; " if number in words else ""
+        words[number] = f"{before}{file}, kept in {file}.mmts"
     print()
     print_table(
         ["epoch", "", "train loss", "validation loss"],
         [
             [
                 str(epoch.number),
-                what,
+                words[epoch.number],
                 say_number(epoch.train_loss),
                 say_number(epoch.validation_loss),
             ]
-            for what, epoch in lines.items()
-            if epoch is not None
+            for epoch in epochs
+            if epoch.number in words
         ],
         num_words=2,
     )

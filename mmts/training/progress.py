@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import pytorch_lightning as pl
 from rich.console import Console
@@ -54,11 +53,16 @@ class EpochProgress(pl.Callback):
         self.num_windows = num_windows
         self.drawn = 0.0
         self.began = 0.0
+        self.batch_size = 0
         self.bar: Progress | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock, and ask to be told of each step."""
+        assert isinstance(pl_module, ForecastingModule)
         self.began = time.monotonic()
+        self.batch_size = pl_module.config.batch_size
+        if trainer.is_global_zero:
+            pl_module.step_listener = self._move_on
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin a bar."""
@@ -85,15 +89,11 @@ class EpochProgress(pl.Callback):
         )
         self.bar.start()
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
-    ) -> None:
-        """Move on."""
-        assert isinstance(pl_module, ForecastingModule)
+    def _move_on(self, num_steps: int) -> None:
         now = time.monotonic()
         if self.bar is not None and now - self.drawn >= _SECONDS_BETWEEN:
             self.drawn = now
-            read = min(pl_module.epoch_steps * pl_module.config.batch_size, self.num_windows)
+            read = min(num_steps * self.batch_size, self.num_windows)
             self.bar.update(self.bar.task_ids[0], completed=read, refresh=True)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
