@@ -46,8 +46,8 @@ def list_(
             "began",
             "state",
             "epochs",
-            "best",
-            "validation",
+            "best epoch",
+            "validation loss",
             "test MAE",
             "best baseline",
         )

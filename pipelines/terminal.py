@@ -16,7 +16,7 @@ from typing import Annotated, Any, TextIO, cast
 
 import typer
 
-from mmts.errors import MmtsError
+from mmts.errors import MmtsError, OutputError
 
 # Told to users in docs/commands.md.
 FAILED = 1
@@ -74,10 +74,14 @@ def print_json(found: Any) -> None:
 def reader_may_leave() -> Iterator[None]:
     """Go on where whoever reads standard output has gone, as `head` goes when it has enough.
 
-    What a command does beside printing is done to its end, and that is no failure.
+    What a command does beside printing is done to its end, and that is no failure. Raises
+    OutputError where standard output cannot be written to for any other reason.
     """
     before = sys.stdout
-    # Each method but two is that of the stream itself.
+    if before is None:  # It was closed before we began.
+        yield
+        return
+    # Each method but three is that of the stream itself.
     sys.stdout = cast(TextIO, _Patient(before))
     try:
         yield
@@ -96,27 +100,32 @@ class _Patient:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        try:
-            return self._stream.write(text)
-        except BrokenPipeError:
-            self._leave()
-            return len(text)
+        with self._attempt():
+            self._stream.write(text)
+        return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:
             self.write(line)
 
     def flush(self) -> None:
-        try:
+        with self._attempt():
             self._stream.flush()
-        except BrokenPipeError:
-            self._leave()
 
-    def _leave(self) -> None:
-        # What is left in the buffer would be tried again, and fail again, as Python ends.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._stream.fileno())
-        os.close(nowhere)
+    @contextmanager
+    def _attempt(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            # What is left in the buffer would be tried again, and fail again, as Python ends.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+            if not isinstance(error, BrokenPipeError):
+                raise OutputError(
+                    f"standard output cannot be written: {error.strerror}. Make room, or write "
+                    "elsewhere."
+                ) from None
 
 
 @contextmanager

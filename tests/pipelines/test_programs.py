@@ -133,13 +133,32 @@ def test_a_reader_that_leaves_ends_no_command(config: Path, tmp_path: Path) -> N
     assert (tmp_path / "run" / "best.mmts").is_file()
 
 
-def test_help_survives_a_reader_that_leaves() -> None:
+@pytest.mark.parametrize("arguments", [["--help"], ["runs", "list", "."]])
+def test_short_commands_survive_a_reader_that_leaves(arguments: list[str], tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    process = begin("--help", stdout=writer, stderr=subprocess.PIPE)
+    process = begin(*arguments, cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE)
     os.close(writer)
     _, told = process.communicate(timeout=60)
     assert (process.returncode, told) == (0, "")
+
+
+def test_a_standard_output_that_is_closed_is_none(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mmts.pipelines.main", "runs", "list", "."]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *command],
+        cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        process = begin("runs", "list", ".", cwd=tmp_path, stdout=full, stderr=subprocess.PIPE)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert told.startswith("OutputError: standard output cannot be written: No space left")
 
 
 @pytest.mark.slow
