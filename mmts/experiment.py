@@ -29,6 +29,8 @@ from mmts.training.linear_start import LinearFits, start_model
 from mmts.training.processes import Processes, find_processes, muted
 from mmts.training.team import Team
 
+_RUNS = "runs"
+
 logger = logging.getLogger(__name__)
 
 
@@ -36,7 +38,9 @@ logger = logging.getLogger(__name__)
 class TrainingResult:
     """What a training leaves behind.
 
-    run_id: of MLflow; None when the run is not tracked.
+    checkpoint: best.mmts, in the run's own folder. run_id: of MLflow; None when the run is not
+    tracked. num_epochs: trained; best_epoch: the one that is kept, 0 for what training starts
+    from, with the linear path alone. best_loss: on validation. seconds: in all, reading included.
     """
 
     checkpoint: Path
@@ -46,6 +50,11 @@ class TrainingResult:
     best_epoch: int
     best_loss: float
     seconds: float
+
+    @property
+    def folder(self) -> Path:
+        """The run's own folder."""
+        return self.checkpoint.parent
 
 
 @dataclass(frozen=True)
@@ -91,30 +100,35 @@ def read_training_data(config: DataConfig) -> TrainingData:
     return TrainingData(load_dataset(config), fingerprint(config))
 
 
-def new_run_folder(runs: Path, name: str) -> Path:
+def new_run_folder(runs: str | Path, name: str) -> Path:
     """Return a folder that does not exist yet, named after the experiment and the time."""
     base = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    folder, repeat = runs / base, 2
+    folder, repeat = Path(runs) / base, 2
     while folder.exists():
-        folder, repeat = runs / f"{base}-{repeat}", repeat + 1
+        folder, repeat = Path(runs) / f"{base}-{repeat}", repeat + 1
     return folder
 
 
 def train(
     config: ExperimentConfig,
-    folder: Path,
+    folder: str | Path | None = None,
     progress_bar: bool = False,
     trial: Trial | None = None,
 ) -> TrainingResult:
     """Train the model of a resolved config and keep its best and last checkpoint.
 
-    folder: where the run's files go; its parent holds the MLflow store by default.
+    config: as `load_config` returns it. folder: where the run's files go, new or empty; by default
+    `runs/NAME-DATE` in the current folder. Its parent holds the MLflow store by default.
+    progress_bar: whether to draw on standard error how far an epoch has come. What is logged shows
+    with `logging.basicConfig(level=logging.INFO)`.
     trial: where the training belongs to a study, which takes one process alone; its checkpoints
     are then not copied to MLflow.
     Of several processes the first one keeps and logs; under torchrun all return the same result.
-    Raises DataError or ConfigError before anything is written, and OutputError when the folder
-    holds something already.
+    Raises DataError or ConfigError before anything is written, OutputError when the folder holds
+    something already, TrainingError when it cannot go on, and KeyboardInterrupt on Ctrl-C, which
+    keeps the checkpoints of the epochs so far.
     """
+    folder = new_run_folder(_RUNS, config.name) if folder is None else Path(folder)
     processes = find_processes(config.training)
     with joined_by_torchrun(config, processes):
         if processes.is_first:

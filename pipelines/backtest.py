@@ -29,6 +29,7 @@ def run_backtest(
     data_root: Path | None,
     split: str,
     as_json: bool,
+    quiet: bool,
     *,
     asked: bool,
     num_windows: int | None,
@@ -77,7 +78,7 @@ def run_backtest(
     write_whole(folder / PICTURE, to_png(figure))
     if as_json:
         print(report)
-    else:
+    elif not quiet:
         _show(found)
         print(f"written: {folder}: {REPORT}, {TABLE}, {SCORES}, {PICTURE}")
     _track(found, forecaster.info, checkpoint, folder, figure)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .backtest import run_backtest
-from .terminal import imports, run
+from .terminal import AsJson, Quiet, imports, run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,9 +43,8 @@ def evaluate(
         Path | None,
         typer.Option(help="Folder to write to; by default `evaluation` beside the checkpoint."),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print everything as JSON, and nothing else.")
-    ] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
     data_root: Annotated[
         Path | None, typer.Option(help="Folder of the data, where it has moved since.")
     ] = None,
@@ -115,6 +114,7 @@ def evaluate(
             data_root,
             split.value,
             as_json,
+            quiet,
             asked=with_backtest,
             num_windows=windows,
             step=step,
@@ -184,7 +184,7 @@ def evaluate(
 
     if as_json:
         print(found)
-    else:
+    elif not quiet:
         _show(evaluation, coverage)
         if subsets is not None:
             _show_subsets(subsets)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .evaluate import EvaluatedSplit
-from .terminal import imports, run
+from .terminal import AsJson, Quiet, imports, run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,9 +39,8 @@ def explain(
         Path | None,
         typer.Option(help="Folder to write to; by default `explanation` beside the checkpoint."),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print everything as JSON, and nothing else.")
-    ] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
     data_root: Annotated[
         Path | None, typer.Option(help="Folder of the data, where it has moved since.")
     ] = None,
@@ -90,7 +89,7 @@ def explain(
         write_whole(folder / name, to_picture(figure, name))
     if as_json:
         print(found)
-    else:
+    elif not quiet:
         _show(explanation)
         print(f"written: {folder}: explanation.json, {', '.join([*tables, *figures])}")
     _track(explanation, forecaster.info, checkpoint, folder, [*tables, *figures])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .terminal import imports, run
+from .terminal import AsJson, Quiet, imports, print_json, run
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def forecast(
@@ -37,6 +40,8 @@ def forecast(
     uncalibrated: Annotated[
         bool, typer.Option("--uncalibrated", help="Take no notice of a calibration.")
     ] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Forecast every item from what was known at the origin."""
     with imports():
@@ -55,13 +60,33 @@ def forecast(
     require_apart([checkpoint, *map(str, sources.values())], [output, *([plot] if plot else [])])
     table = forecaster.predict(sources, origin, until)
     write_whole(output, table.to_csv(index=False))
-    items = say_count(table["item_id"].nunique(), "item")
-    print(f"{output}: {items}, {table['origin'].min()} to {table['timestamp'].max()}")
     if plot is not None:
         from mmts.plots import forecast_picture
 
         write_whole(plot, forecast_picture(forecaster, table, sources))
-        print(f"{plot}: the forecast drawn")
+    if as_json:
+        print_json(_to_json(table, output, plot))
+    elif not quiet:
+        items = say_count(table["item_id"].nunique(), "item")
+        print(f"{output}: {items}, {table['origin'].min()} to {table['timestamp'].max()}")
+        if plot is not None:
+            print(f"{plot}: the forecast drawn")
+
+
+def _to_json(table: pd.DataFrame, output: Path, plot: Path | None) -> dict[str, Any]:
+    """Return what has been written; the forecast itself stands in the file."""
+    return {
+        "output": str(output),
+        "plot": None if plot is None else str(plot),
+        "rows": len(table),
+        "items": table["item_id"].unique().tolist(),
+        "targets": table["target"].unique().tolist(),
+        "steps": int(table["step"].max()),
+        "columns": list(table.columns),
+        "first_origin": str(table["origin"].min()),
+        "last_origin": str(table["origin"].max()),
+        "last_timestamp": str(table["timestamp"].max()),
+    }
 
 
 if __name__ == "__main__":

@@ -16,7 +16,9 @@ from tests.conftest import ROOT
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "config_base", "kinds", "tokens", "files", "interrupts", "training.config",
      "tracking.config", "tuning.config", "calibration.config"),
-    ("config_yaml", "config_errors", "losses", "metrics", "calibration.conformal", "inspection"),
+    ("config_yaml", "config_errors", "losses", "metrics", "calibration.conformal", "inspection",
+     "run_folders.description", "run_folders.history", "run_folders.evaluations",
+     "run_folders.folder", "run_folders.comparison"),
     (
         "data.text", "data.config", "data.cache.digests", "data.cache.array_files",
         "data.cache.entries", "data.clock", "data.times", "data.schema", "data.table",
@@ -39,7 +41,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("model",),
     ("config",),
     ("checkpoint_versions", "checkpoint"),
-    ("forecasting",),
+    ("forecast_origins", "forecast_table", "forecasting"),
     ("evaluation",),
     ("calibration.fitting",),
     ("explanation", "backtest"),

@@ -217,7 +217,7 @@ def test_history_is_what_the_sources_hold_up_to_the_end_of_the_forecast(
     begin, end = ORIGIN - pd.Timedelta(hours=18), ORIGIN + pd.Timedelta(hours=6)
     for item, rows in history.groupby("item_id"):
         own = load[(load["item"] == item) & (load["time"] >= begin) & (load["time"] < end)]
-        assert rows["timestamp"].tolist() == own["time"].astype(str).tolist()
+        assert rows["timestamp"].tolist() == own["time"].tolist()
         np.testing.assert_allclose(rows["value"], own["load"], rtol=1e-5)
 
 
