@@ -98,13 +98,23 @@ def explain(
 
 def _draw(explanation: Explanation, forecaster: Forecaster) -> dict[str, Figure]:
     """Return the pictures by file; without those of which there is nothing to show."""
-    from mmts.plots import plot_edges, plot_graph, plot_lags, plot_streams, plot_token_shares
+    from mmts.plots import (
+        plot_edges,
+        plot_graph,
+        plot_lags,
+        plot_shares,
+        plot_shares_over_time,
+        plot_streams,
+        plot_token_shares,
+    )
 
     title = f"{forecaster.info.config.name}: how strongly edges act"
     graph = plot_graph(forecaster.info.config.model, forecaster.model, explanation.strengths, title)
     figures: dict[str, Figure | None] = {"graph.svg": graph, "graph.png": graph}
     if explanation.edges:
         figures["edges.png"] = plot_edges(explanation)
+        figures["shares.png"] = plot_shares(explanation)
+        figures["shares_over_time.png"] = plot_shares_over_time(explanation)
         figures["lags.png"] = plot_lags(explanation)
         figures["tokens.png"] = plot_token_shares(explanation)
     if explanation.streams:
