@@ -43,16 +43,16 @@ class SourceReading:
     """How an edge reads one source.
 
     share: mean over target tokens of what all tokens of the source get.
-    over_time: None where the target stands in no time, or elsewhere in each window.
     lags: None where one side stands in no time. tokens: None there, where the tokens stand
-    elsewhere in each window, and where there are too many pairs of them.
+    elsewhere in each window, and where there are too many pairs of them. over_time: None where the
+    target stands in no time, or elsewhere in each window.
     """
 
     source: str
     share: float
-    over_time: SharesOverTime | None
     lags: LagProfile | None
     tokens: TokenShares | None
+    over_time: SharesOverTime | None = None
 
 
 class ReadingMeter:
@@ -95,9 +95,9 @@ class ReadingMeter:
         return SourceReading(
             self.source,
             self.total / self.num_tokens if self.num_tokens else 0.0,
-            self._finish_over_time(),
             None if self.lags is None else self.lags.finish(self.num_tokens),
             self._finish_tokens(),
+            self._finish_over_time(),
         )
 
     def _add_over_time(self, target: TokenGrid, sums: Tensor) -> None:
