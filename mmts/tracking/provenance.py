@@ -53,16 +53,24 @@ def describe_commit(folder: Path) -> dict[str, str]:
     return tags
 
 
-def describe_environment() -> dict[str, Any]:
-    """Return the machine and every installed package, as plain JSON values.
+def name_device(accelerator: str) -> str:
+    """Name what a training runs on; accelerator: `auto`, `cpu`, `gpu` or `mps`.
 
-    Asks a GPU nothing, where none is in use: to be asked takes up some of its memory.
+    A GPU that is not trained on is not asked: to be asked takes up some of its memory.
     """
     import torch
 
-    devices = []
-    if torch.cuda.is_initialized():
-        devices = [torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count())]
+    if accelerator in ("auto", "gpu") and torch.cuda.is_available():
+        return torch.cuda.get_device_name(0)
+    if accelerator in ("auto", "mps") and torch.backends.mps.is_available():
+        return f"mps of {platform.machine()}"
+    return _name_processor()
+
+
+def describe_environment() -> dict[str, Any]:
+    """Return the machine and every installed package, as plain JSON values."""
+    import torch
+
     packages = {
         found.metadata["Name"]: found.version for found in distributions() if found.metadata["Name"]
     }
@@ -71,7 +79,7 @@ def describe_environment() -> dict[str, Any]:
         "system": platform.platform(),
         "processor": _name_processor(),
         "cores": os.cpu_count(),
-        "torch": {"threads": torch.get_num_threads(), "cuda": torch.version.cuda, "gpus": devices},
+        "torch": {"threads": torch.get_num_threads(), "cuda": torch.version.cuda},
         "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
     }
 

@@ -17,7 +17,12 @@ from mmts.data.splits import SPLITS
 from mmts.interactions.base import InteractionSettings
 from mmts.model import MultimodalForecaster
 from mmts.tracking.note import mark_code, write_table
-from mmts.tracking.provenance import describe_commit, describe_environment, describe_source
+from mmts.tracking.provenance import (
+    describe_commit,
+    describe_environment,
+    describe_source,
+    name_device,
+)
 from mmts.tracking.run import TrackedRun
 
 VERDICT = "Verdict"
@@ -99,9 +104,13 @@ def record_setup(
     _record_datasets(run, config, dataset, hashes)
     place = Path.cwd()
     run.find_tags(lambda: describe_commit(place))
-    run.make_file(
-        lambda: (json.dumps(describe_environment(), indent=2) + "\n").encode(), "environment.json"
-    )
+    run.find_tags(lambda: {"device": name_device(config.training.accelerator)})
+
+    def write_environment() -> bytes:
+        found = {"device": name_device(config.training.accelerator), **describe_environment()}
+        return (json.dumps(found, indent=2) + "\n").encode()
+
+    run.make_file(write_environment, "environment.json")
 
 
 def list_params(
