@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from mmts.plots.style import ACTUAL, INK, MODEL, MUTED, new_figure, style_axes
+from mmts.plots.style import ACTUAL, INK, MODEL, MUTED, add_legend, new_figure, style_axes
 
 _MOST_MARKERS = 40
 """Epochs up to which each has a marker."""
@@ -50,11 +50,11 @@ def plot_learning(history: Sequence[Mapping[str, float]]) -> Figure:
                     markersize=3.5)  # fmt: skip
     _mark_best(losses, history)
     losses.set_ylabel("loss")
-    losses.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="upper right")
+    add_legend(figure, [losses])
     epochs, rates = _series(history, "train/windows_per_second")
     speed.plot(epochs, rates, color=INK, linewidth=1.3, marker=marker, markersize=3)
     speed.set_ylabel("windows/s")
-    speed.set_ylim(bottom=0)
+    speed.set_ylim(0, 1.2 * max(rates, default=1.0))
     speed.yaxis.set_major_locator(MaxNLocator(3))
     speed.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     speed.set_xlabel(_say_waiting(history))

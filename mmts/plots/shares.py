@@ -76,7 +76,7 @@ def plot_shares_over_time(explanation: Explanation) -> Figure | None:
 def _draw_over_time(axes: Axes, edge: EdgeExplanation, colors: Mapping[str, str]) -> None:
     readings = [(r.source, r.over_time) for r in edge.readings if r.over_time is not None]
     times = readings[0][1].times
-    places, bottom = np.arange(len(times)) + 0.5, np.zeros(len(times))
+    places, bottom = np.arange(len(times), dtype=np.float64) + 0.5, np.zeros(len(times))
     for source, over_time in readings:
         shares = np.array(over_time.shares)
         _draw_bars(axes, places, shares, bottom, colors[_stream(source)])

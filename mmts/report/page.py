@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -15,8 +16,10 @@ from jinja2 import Environment, StrictUndefined
 from mmts.checkpoint import CheckpointInfo
 from mmts.data.dataset import Dataset
 from mmts.data.findings.finding import say_count
+from mmts.evaluation import ALL_TARGETS, MODEL
 from mmts.files import write_whole
 from mmts.model import MultimodalForecaster
+from mmts.plots.style import DPI
 from mmts.report.tables import (
     Table,
     tabulate_costs,
@@ -34,6 +37,10 @@ DATA = "data.png"
 GRAPH = "graph.svg"
 
 _TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
+
+_SVG_WIDTH = re.compile(rb'<svg [^>]*?width="([0-9.]+)pt"')
+_POINTS_PER_INCH = 72
+_PIXELS_PER_INCH = 84
 
 _FORECASTS = {
     "windows.png": "Windows from the best to the worst by their error, the typical one between "
@@ -59,16 +66,17 @@ _GRAPH_ALONE = {
     GRAPH: "Streams from left to right through their layers, and the edges between them.",
 }
 _LEARNING = {LEARNING: "How the losses fell; the circle marks the epoch that was kept as best."}
-_DATA = {DATA: "What each stream holds, and when; dashed lines are the cuts."}
+_DATA = {DATA: "What each stream holds, and when; the vertical lines are the cuts."}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as data that stand in the page itself."""
+    """A picture as data that stand in the page itself; width: in pixels of the page."""
 
     name: str
     caption: str
     data: str
+    width: int
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,11 @@ def write_report(
     sections = [
         Section("scores", "Scores", _say_scores(found), (), tuple(tabulate_scores(found))),
         Section("forecasts", "Forecasts", pictures=_pictures(folder, _FORECASTS)),
-        Section("uncertainty", "Uncertainty", *_say_calibration(found, folder)),
+        Section(
+            "uncertainty",
+            "Uncertainty",
+            pictures=_pictures(folder, _UNCERTAINTY) if found.get("quantile_coverage") else (),
+        ),
         _compare_streams(found, folder),
         _show_model(info, model, folder, explanation, explained),
         Section("training", "Training", _say_training(info), (), (), _pictures(folder, _LEARNING)),
@@ -124,7 +136,7 @@ def write_report(
     ]
     page = _template().render(
         title=info.config.name,
-        subtitle=f"{checkpoint.resolve().parent.name}, {found['split']} split",
+        subtitle=f"run {checkpoint.resolve().parent.name}, {found['split']} split",
         task=_say_task(info, dataset),
         verdict=found["verdict"],
         verdicts=found["verdicts"],
@@ -166,9 +178,9 @@ def _say_task(info: CheckpointInfo, dataset: Dataset) -> str:
 
 def _count_wins(found: dict[str, Any]) -> str:
     """Say in a word how the model fares: `all`, `some` or `none` of the baselines are beaten."""
-    target = found["targets"][0] if len(found["targets"]) == 1 else "all targets"
+    target = found["targets"][0] if len(found["targets"]) == 1 else ALL_TARGETS
     errors = {name: scores[target]["overall"]["mae"] for name, scores in found["scores"].items()}
-    model = errors.pop("model")
+    model = errors.pop(MODEL)
     beaten = sum(model < error for error in errors.values())
     return "all" if beaten == len(errors) else "some" if beaten else "none"
 
@@ -206,14 +218,6 @@ def _say_scores(found: dict[str, Any]) -> tuple[str, ...]:
         "in units of the seasonal naive error on the train split; WQL and CRPS score the whole "
         f"distribution. The ridge reads {read}.",
     )
-
-
-def _say_calibration(
-    found: dict[str, Any], folder: Path
-) -> tuple[tuple[str, ...], tuple[str, ...], tuple[Table, ...], tuple[Picture, ...]]:
-    pictures = _pictures(folder, _UNCERTAINTY) if found.get("quantile_coverage") else ()
-    said = (found["calibration"],) if found["calibration"] and pictures else ()
-    return said, (), (), pictures
 
 
 def _compare_streams(found: dict[str, Any], folder: Path) -> Section:
@@ -271,7 +275,17 @@ def _pictures(folder: Path, captions: dict[str, str]) -> tuple[Picture, ...]:
     for name, caption in captions.items():
         path = folder / name
         if path.is_file():
-            content = base64.b64encode(path.read_bytes()).decode()
-            data = f"data:{_TYPES[path.suffix]};base64,{content}"
-            found.append(Picture(path.stem.replace("_", " "), caption, data))
+            content = path.read_bytes()
+            data = f"data:{_TYPES[path.suffix]};base64,{base64.b64encode(content).decode()}"
+            width = round(_PIXELS_PER_INCH * _inches(content))
+            found.append(Picture(path.stem.replace("_", " "), caption, data, width))
     return tuple(found)
+
+
+def _inches(picture: bytes) -> float:
+    """Return the width of a picture as it was drawn, so that letters are alike in all of them."""
+    if picture.startswith(b"\x89PNG"):
+        return int.from_bytes(picture[16:20]) / DPI
+    points = _SVG_WIDTH.search(picture)
+    assert points is not None
+    return float(points[1]) / _POINTS_PER_INCH

@@ -25,7 +25,7 @@ def describe_source(arguments: Sequence[str]) -> dict[str, str]:
     """
     program, *rest = arguments
     tags = {
-        "mlflow.source.name": shlex.join([_say_program(Path(program)), *rest]),
+        "mlflow.source.name": shlex.join([*_say_program(Path(program)), *rest]),
         "mlflow.source.type": "LOCAL",
     }
     # In a container a user id need not have a name.
@@ -84,13 +84,12 @@ def describe_environment() -> dict[str, Any]:
     }
 
 
-def _say_program(path: Path) -> str:
-    """Name a program as it is called: `python -m package.main` and a script alike."""
-    if path.name in ("main.py", "__main__.py"):
-        spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-        if spec is not None:
-            return f"python -m {spec.name}"
-    return path.name
+def _say_program(path: Path) -> list[str]:
+    """Name a program as it is called, be it `python -m package.module` or a script."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if spec is not None and spec.origin == str(path):
+        return ["python", "-m", spec.name]
+    return [path.name]
 
 
 def _ask_git(folder: Path, *words: str) -> str | None:

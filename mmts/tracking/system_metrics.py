@@ -88,7 +88,8 @@ class _Meter:
     def _read_gpu(self) -> dict[str, float]:
         import torch
 
-        if not torch.cuda.is_initialized():
+        # Torch types only a part of this module.
+        if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             return {}
         place = torch.cuda.current_device()
         # None of these waits for the device.
