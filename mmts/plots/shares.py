@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
 from mmts.explanation import EdgeExplanation, Explanation
 from mmts.plots.attention import MAX_PANELS, label_tokens, new_grid, num_columns
-from mmts.plots.style import GRID, INK, MODEL, MUTED, Array, new_figure, style_axes
+from mmts.plots.style import GRID, INK, MODEL, Array, new_figure, style_axes
 
 _SOURCES = (MODEL, "#d08a2e", "#3f8f5f", "#8a5aa8", "#56b4e9", "#7a5230")
 """Of streams in turn; they differ in lightness too."""
@@ -20,6 +22,8 @@ _SOURCES = (MODEL, "#d08a2e", "#3f8f5f", "#8a5aa8", "#56b4e9", "#7a5230")
 _NOTHING = "#d9dce1"
 _ROW = 0.36
 _MOST_LINES = 60
+_LINE = 44
+"""Characters that fit above a panel."""
 
 
 def plot_shares(explanation: Explanation) -> Figure | None:
@@ -65,7 +69,7 @@ def plot_shares_over_time(explanation: Explanation) -> Figure | None:
     title = "What edges read, along the window"
     figure, panels = new_grid(len(chosen), len(edges), title, 2.1)
     for axes, edge in zip(panels, chosen, strict=True):
-        style_axes(axes, f"{edge.kind}:\n{edge.words}")
+        style_axes(axes, "\n".join(wrap(f"{edge.kind}: {edge.words}", _LINE)))
         _draw_over_time(axes, edge, colors)
     for axes in panels[:: num_columns(len(chosen))]:
         axes.set_ylabel("mean share")
@@ -119,12 +123,17 @@ def _draw_edge(axes: Axes, row: int, edge: EdgeExplanation, colors: Mapping[str,
         axes.barh(row, share, left=left, height=0.68, color=color, edgecolor="white", linewidth=0.8)
         if share >= 0.09:
             words = f"{share:.0%}" if share < 0.2 or not source else f"{source} {share:.0%}"
-            light = stream == ""
             axes.text(
                 left + share / 2, row, words, ha="center", va="center", fontsize=8,
-                color=MUTED if light else "white",
+                color=_ink_on(color),
             )  # fmt: skip
         left += share
+
+
+def _ink_on(color: str) -> str:
+    """Return black or white, whichever can be read on a colour."""
+    red, green, blue = to_rgb(color)
+    return INK if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
 
 
 def _stream(source: str) -> str:
