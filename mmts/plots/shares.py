@@ -39,9 +39,9 @@ def plot_shares(explanation: Explanation) -> Figure | None:
     first, end = explanation.dates
     title = f"What edges read: {explanation.split} split, {first[:10]} to {end[:10]}"
     width = 5.6 + 0.068 * max(map(len, labels))
-    figure = new_figure(width, 1.35 + _ROW * len(edges), title)
+    figure = new_figure(width, 1.5 + _ROW * len(edges), title)
     axes = figure.subplots()
-    style_axes(axes)
+    style_axes(axes, "by stream that is read")
     for row, edge in enumerate(edges):
         _draw_edge(axes, row, edge, colors)
     axes.set_yticks(np.arange(len(edges)), labels)

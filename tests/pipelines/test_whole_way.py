@@ -162,7 +162,7 @@ def test_the_run_can_be_read_back_from_mlflow(mmts: Command, workplace: Path) ->
     assert {"train/loss", "val/loss", "test/mae"} <= set(run.data.metrics)
     assert "test/baseline/ridge/mae" in run.data.metrics
     steps = client.get_metric_history(run.info.run_id, "test/by_step/mae")
-    assert [point.step for point in steps] == [1, 2, 3, 4, 5, 6]
+    assert {point.step for point in steps} == {1, 2, 3, 4, 5, 6}
     found = json.loads((workplace / "runs/one/evaluation/evaluation.json").read_text())
     note = run.data.tags["mlflow.note.content"]
     assert note.startswith("Forecasts **load**")
