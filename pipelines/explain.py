@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from mmts.checkpoint import CheckpointInfo
+    from mmts.data.dataset import Dataset
     from mmts.explanation import Cost, Explanation, SourceReading
     from mmts.forecasting import Forecaster
 
@@ -74,7 +75,8 @@ def explain(
     make_folder(folder)
     explanation = explain(forecaster, dataset, split.value, metric.value, target, batch_size)
 
-    found = json.dumps(explanation.to_json(), indent=2, allow_nan=False)
+    numbers = explanation.to_json() | {"epoch": forecaster.info.epoch}
+    found = json.dumps(numbers, indent=2, allow_nan=False)
     tables = {
         "edges.csv": explanation.edge_table(),
         "streams.csv": explanation.stream_table(),
@@ -92,18 +94,44 @@ def explain(
     elif not quiet:
         _show(explanation)
         print(f"written: {folder}: explanation.json, {', '.join([*tables, *figures])}")
-    _track(explanation, forecaster.info, checkpoint, folder, [*tables, *figures])
+    report = None
+    if output is None and split is EvaluatedSplit.TEST:
+        report = _renew_report(forecaster, dataset, checkpoint, folder)
+    _track(explanation, forecaster.info, checkpoint, folder, [*tables, *figures], report)
+
+
+def _renew_report(
+    forecaster: Forecaster, dataset: Dataset, checkpoint: Path, folder: Path
+) -> Path | None:
+    """Take the explanation into the report of the evaluation, where there is one of this epoch."""
+    from mmts.report import EVALUATION, write_report
+
+    evaluated = checkpoint.parent / "evaluation"
+    path = evaluated / EVALUATION
+    if not path.is_file() or json.loads(path.read_text())["epoch"] != forecaster.info.epoch:
+        return None
+    return write_report(evaluated, forecaster.info, dataset, forecaster.model, checkpoint, folder)
 
 
 def _draw(explanation: Explanation, forecaster: Forecaster) -> dict[str, Figure]:
     """Return the pictures by file; without those of which there is nothing to show."""
-    from mmts.plots import plot_edges, plot_graph, plot_lags, plot_streams, plot_token_shares
+    from mmts.plots import (
+        plot_edges,
+        plot_graph,
+        plot_lags,
+        plot_shares,
+        plot_shares_over_time,
+        plot_streams,
+        plot_token_shares,
+    )
 
     title = f"{forecaster.info.config.name}: how strongly edges act"
     graph = plot_graph(forecaster.info.config.model, forecaster.model, explanation.strengths, title)
     figures: dict[str, Figure | None] = {"graph.svg": graph, "graph.png": graph}
     if explanation.edges:
         figures["edges.png"] = plot_edges(explanation)
+        figures["shares.png"] = plot_shares(explanation)
+        figures["shares_over_time.png"] = plot_shares_over_time(explanation)
         figures["lags.png"] = plot_lags(explanation)
         figures["tokens.png"] = plot_token_shares(explanation)
     if explanation.streams:
@@ -201,9 +229,14 @@ def _say_lag(reading: SourceReading) -> str:
 
 
 def _track(
-    explanation: Explanation, info: CheckpointInfo, checkpoint: Path, folder: Path, files: list[str]
+    explanation: Explanation,
+    info: CheckpointInfo,
+    checkpoint: Path,
+    folder: Path,
+    files: list[str],
+    report: Path | None,
 ) -> None:
-    """Add everything to the MLflow run of the training."""
+    """Add everything to the MLflow run of the training; report: to take the place of the former."""
     from mmts.tracking.run import reopen_run
 
     run = reopen_run(info.config.tracking, info.run_id, store=checkpoint.resolve().parent.parent)
@@ -211,6 +244,8 @@ def _track(
     place = "explanation" if explanation.split == "test" else f"explanation/{explanation.split}"
     for name in ("explanation.json", *files):
         run.log_file(folder / name, place)
+    if report is not None:
+        run.log_file(report)
     run.finish("FINISHED")
 
 

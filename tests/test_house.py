@@ -45,7 +45,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("evaluation",),
     ("calibration.fitting",),
     ("explanation", "backtest"),
-    ("plots", "summary"),
+    ("plots", "summary", "report"),
     ("tracking", "training"),
     ("experiment",),
     ("backtest.refit", "backtest.run"),

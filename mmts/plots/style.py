@@ -39,6 +39,9 @@ BASELINE_STYLES: tuple[dict[str, Any], ...] = (
 )
 """Last value, seasonal naive and ridge."""
 
+DPI = 150
+"""Of pictures as PNG, in pixels an inch."""
+
 Times = npt.NDArray[np.datetime64]
 Array = npt.NDArray[np.float64]
 
@@ -157,7 +160,7 @@ def add_legend(figure: Figure, axes: Sequence[Axes]) -> None:
 def to_png(figure: Figure) -> bytes:
     """Return the picture as a PNG file."""
     picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=150)
+    figure.savefig(picture, format="png", dpi=DPI)
     return picture.getvalue()
 
 

@@ -210,6 +210,26 @@ def test_training_survives_a_tracking_server_that_is_not_there(
     assert caplog.text.count("does not answer: training goes on") == 1
 
 
+def test_a_training_that_fails_says_why_on_its_page(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise TrainingError("the validation loss is nan after epoch 1")
+
+    monkeypatch.setattr("mmts.training.fitting.fit", fail)
+    with pytest.raises(TrainingError):
+        train(load_config(world, ["tracking={tags: {team: grid}}"]), tmp_path / "runs" / "one")
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path / 'runs/mlflow.db'}")
+    (experiment,) = client.search_experiments(filter_string="name = 'small-world'")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FAILED"
+    assert run.data.tags["error"] == "TrainingError: the validation loss is nan after epoch 1"
+    assert run.data.tags["team"] == "grid"
+    assert "## Verdict" not in run.data.tags["mlflow.note.content"]
+
+
 def test_a_device_that_is_not_there_is_refused_before_anything_is_written(
     world: Path, tmp_path: Path
 ) -> None:
