@@ -105,12 +105,14 @@ def train(
     folder: Path,
     progress_bar: bool = False,
     trial: Trial | None = None,
+    run_id: str | None = None,
 ) -> TrainingResult:
     """Train the model of a resolved config and keep its best and last checkpoint.
 
     folder: where the run's files go; its parent holds the MLflow store by default.
     trial: where the training belongs to a study, which takes one process alone; its checkpoints
     are then not copied to MLflow.
+    run_id: of a run in MLflow that has begun already, to record in instead of a new one.
     Of several processes the first one keeps and logs; under torchrun all return the same result.
     Raises DataError or ConfigError before anything is written, and OutputError when the folder
     holds something already.
@@ -118,7 +120,7 @@ def train(
     processes = find_processes(config.training)
     with joined_by_torchrun(config, processes):
         if processes.is_first:
-            result = _lead(config, folder, processes, progress_bar, trial)
+            result = _lead(config, folder, processes, progress_bar, trial, run_id)
         else:
             result = None
             with muted():
@@ -135,6 +137,7 @@ def _lead(
     processes: Processes,
     progress_bar: bool,
     trial: Trial | None,
+    run_id: str | None,
 ) -> TrainingResult:
     """Train as the only process, or as the first of several."""
     began = time.monotonic()
@@ -151,7 +154,7 @@ def _lead(
     make_folder(folder)
     write_whole(folder / "config.yaml", config.to_yaml())
     with Team(config, processes) as team:
-        return _keep(config, folder, data, model, team, progress_bar, trial, began)
+        return _keep(config, folder, data, model, team, progress_bar, trial, began, run_id)
 
 
 def _keep(
@@ -163,6 +166,7 @@ def _keep(
     progress_bar: bool,
     trial: Trial | None,
     began: float,
+    run_id: str | None,
 ) -> TrainingResult:
     """Train a model, and keep and record what comes of it."""
     # Heavy, and not needed to find out that the data are wrong.
@@ -181,6 +185,7 @@ def _keep(
         store=folder.parent if trial is None else trial.store,
         description=_describe_run(config, dataset),
         tags=config.tracking.tags if trial is None else {**config.tracking.tags, **trial.tags},
+        run_id=run_id,
     )
     status: Status = "FAILED"
     on_interrupt = signal.getsignal(signal.SIGINT)

@@ -44,7 +44,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("calibration.fitting",),
     ("explanation", "backtest"),
     ("plots", "summary"),
-    ("tracking", "training"),
+    ("tracking", "serving", "training"),
     ("experiment",),
     ("backtest.refit", "backtest.run"),
     ("tuning",),

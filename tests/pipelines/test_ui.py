@@ -15,7 +15,7 @@ from mmts.errors import TrackingError
 from mmts.tracking.config import TrackingConfig
 from mmts.tracking.run import start_run
 from pipelines import ui as command
-from pipelines.ui import PAGE, ui
+from pipelines.ui import EXPERIMENT, ui
 from tests.conftest import ROOT
 
 
@@ -126,7 +126,7 @@ def test_it_shows_the_runs_until_ctrl_c_and_leaves_no_process(
     )
     try:
         assert process.stdout is not None
-        assert process.stdout.readline() == f"http://127.0.0.1:{port}/{PAGE}\n"
+        assert process.stdout.readline() == f"http://127.0.0.1:{port}/{EXPERIMENT.format(1)}\n"
         body = b'{"experiment_ids": ["1"]}'
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         headers = {"Content-Type": "application/json"}
