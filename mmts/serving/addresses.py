@@ -88,14 +88,9 @@ def _fetch_version(
     from mlflow.models import Model
 
     name, version = address["name"], _version_of(client, store, address)
-    fetched = Path(
-        download_artifacts(
-            artifact_uri=f"models:/{name}/{version}",
-            dst_path=str(folder),
-            tracking_uri=store.uri,
-            registry_uri=store.uri,
-        )
-    )
+    # Not models:/NAME/VERSION: MLflow would look that up in its default store, not in this one.
+    place = client.get_model_version_download_uri(name, version)
+    fetched = Path(download_artifacts(place, dst_path=str(folder), tracking_uri=store.uri))
     file = None
     if (fetched / "MLmodel").is_file():
         described = Model.load(str(fetched)).flavors.get("python_function", {})

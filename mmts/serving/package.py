@@ -49,6 +49,9 @@ def save_package(folder: Path, checkpoint: Path, forecaster: Forecaster) -> Mode
             pip_requirements=list_requirements(forecaster.info),
             mlflow_model=described,
         )
+    # MLflow writes where the file lay on this machine, and looks at its name alone.
+    described.flavors["python_function"]["model_code_path"] = _CODE.name
+    described.save(str(folder / "MLmodel"))
     return described
 
 

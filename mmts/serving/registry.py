@@ -106,10 +106,12 @@ def register_checkpoint(
             client.create_registered_model(name)
         made = client.create_model_version(
             name,
-            source=f"models:/{logged.model_id}",
+            # Not models:/ID: MLflow would look that up in its default store, and not in this one,
+            # as it does an ID where there is no run.
+            source=logged.artifact_location,
             run_id=logged.source_run_id,
             description=describe(info),
-            model_id=logged.model_id,
+            model_id=logged.model_id if run is not None or store.is_server else None,
         )
         if alias is not None:
             client.set_registered_model_alias(name, alias, str(made.version))
