@@ -54,11 +54,18 @@ def wait_for(port: int, path: str, process: subprocess.Popen[bytes], log: Path) 
     began = time.monotonic()
     while time.monotonic() < began + LIMIT:
         assert process.poll() is None, log.read_text()
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-        with suppress(OSError, http.client.HTTPException):
-            connection.request("GET", path)
-            if connection.getresponse().status == http.HTTPStatus.OK:
-                return time.monotonic() - began
-        connection.close()
+        if answers(port, path):
+            return time.monotonic() - began
         time.sleep(0.2)
     raise AssertionError(log.read_text())
+
+
+def answers(port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import yaml
 
 from tests.conftest import ROOT
 from tests.factories import write_world
-from tests.processes import BIN, surroundings
+from tests.processes import surroundings
 
 PROJECT = yaml.safe_load((ROOT / "MLproject").read_text())
 
@@ -38,7 +39,7 @@ def test_mlflow_run_trains_in_the_run_that_it_has_begun(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     done = subprocess.run(
         [
-            BIN / "mlflow", "run", ROOT, "-e", "train", "--env-manager", "local",
+            sys.executable, "-m", "mlflow", "run", ROOT, "-e", "train", "--env-manager", "local",
             "-P", f"config={config}", "-P", f"run-dir={tmp_path / 'run'}",
             "-P", "set=training.max_epochs=2",
         ],

@@ -28,6 +28,7 @@ def workplace(mmts: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_an_address_forecasts_as_the_file_does(mmts: Command, workplace: Path) -> None:
     for checkpoint, name in (("models:/small@champion", "a"), ("runs/one/best.mmts", "b")):
         done = mmts("forecast", checkpoint, "--output", f"{name}.csv", cwd=workplace)
@@ -37,6 +38,7 @@ def test_an_address_forecasts_as_the_file_does(mmts: Command, workplace: Path) -
     assert len(pd.read_csv(workplace / "a.csv")) == 2 * 6
 
 
+@pytest.mark.slow
 def test_the_registered_model_belongs_to_the_run(workplace: Path) -> None:
     from mlflow.tracking import MlflowClient
 
@@ -66,6 +68,7 @@ def test_what_an_address_is_evaluated_to_stands_in_runs_and_in_the_run(
     assert (workplace / "runs/small-v1/explanation/explanation.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_registered_later_as_well(mmts: Command, workplace: Path) -> None:
     done = mmts("register", "runs/one/last.mmts", "later", "--alias", "x", cwd=workplace)
     assert done.returncode == 0, done.stderr
@@ -87,14 +90,15 @@ def test_a_checkpoint_is_registered_later_as_well(mmts: Command, workplace: Path
     ],
 )
 def test_what_cannot_be_registered_is_told_before_training(
-    mmts: Command, workplace: Path, options: list[str], said: str
+    mmts: Command, tmp_path: Path, options: list[str], said: str
 ) -> None:
-    done = mmts("train", "world/config.yaml", "--run-dir", "runs/two", *options, cwd=workplace)
+    config = write_world(tmp_path / "world", make_settings() | {"tracking": {}})
+    done = mmts("train", config, "--run-dir", "runs/two", *options, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("TrackingError: ")
     assert said in done.stderr
     assert "Traceback" not in done.stderr
-    assert not (workplace / "runs/two").exists()
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.slow
@@ -114,6 +118,7 @@ def test_a_model_that_could_not_be_registered_is_kept(mmts: Command, workplace: 
     assert "registered: version 2 of small" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["forecast", "evaluate", "explain", "calibrate"])
 def test_an_address_that_leads_nowhere_says_what_there_is(
     mmts: Command, workplace: Path, command: str

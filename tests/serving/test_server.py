@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from tests.conftest import Command
 from tests.factories import make_frames
-from tests.processes import BIN, free_port, running, surroundings, wait_for
+from tests.processes import free_port, running, surroundings, wait_for
 from tests.serving.conftest import Registry
 
 pytestmark = pytest.mark.slow
@@ -23,7 +24,8 @@ pytestmark = pytest.mark.slow
 def port(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     folder, port = tmp_path_factory.mktemp("server"), free_port()
     command = [
-        str(BIN / "mlflow"), "models", "serve", "--model-uri", "models:/small-world@champion",
+        sys.executable, "-m", "mlflow", "models", "serve",
+        "--model-uri", "models:/small-world@champion",
         "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
     ]  # fmt: skip
     log, env = folder / "log", surroundings(MLFLOW_TRACKING_URI=registry.store.uri)
