@@ -63,8 +63,9 @@ def make_signature(forecaster: Forecaster) -> ModelSignature:
     was declared double. It checks which streams are there; what is in them, mmts itself.
     """
     schema = forecaster.info.data_schema
+    anything = AnyType()  # type: ignore[no-untyped-call]  # MLflow types it only in part
     streams = [
-        Property(name, AnyType(), required=name == schema.target_stream)
+        Property(name, anything, required=name == schema.target_stream)
         for name, stream in schema.streams.items()
         if stream.calendar is None
     ]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 from mlflow.exceptions import MlflowException
-from mlflow.pyfunc import PythonModel
+from mlflow.pyfunc.model import PythonModel
 
 from mmts.errors import DataError, MmtsError
 from mmts.forecasting import Forecaster

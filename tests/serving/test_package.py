@@ -204,7 +204,10 @@ def test_without_the_files_of_training_there_is_no_example(
     [
         ({"weather": []}, "load"),
         ({"load": "world/load.csv"}, "DataError: stream 'load': is text, not a table"),
-        ({"load": [{"time": "2024-01-01T00:00", "item": "north"}]}, "- load  (missing)"),
+        (
+            {"load": [{"time": "2024-01-01T00:00", "item": "north"}]},
+            "data frame of stream 'load': columns",
+        ),
         ({"load": [], "wether": []}, "wether"),
     ],
 )
