@@ -122,6 +122,7 @@ def train(
     folder: str | Path | None = None,
     progress_bar: bool = False,
     trial: Trial | None = None,
+    run_id: str | None = None,
 ) -> TrainingResult:
     """Train the model of a resolved config and keep its best and last checkpoint.
 
@@ -131,6 +132,7 @@ def train(
     with `logging.basicConfig(level=logging.INFO)`.
     trial: where the training belongs to a study, which takes one process alone; its checkpoints
     are then not copied to MLflow.
+    run_id: of a run in MLflow that has begun already, to record in instead of a new one.
     Of several processes the first one keeps and logs; under torchrun all return the same result.
     Raises DataError or ConfigError before anything is written, OutputError when the folder holds
     something already, TrainingError when it cannot go on, and KeyboardInterrupt on Ctrl-C, which
@@ -140,7 +142,7 @@ def train(
     processes = find_processes(config.training)
     with joined_by_torchrun(config, processes):
         if processes.is_first:
-            result = _lead(config, folder, processes, progress_bar, trial)
+            result = _lead(config, folder, processes, progress_bar, trial, run_id)
         else:
             result = None
             with muted():
@@ -157,6 +159,7 @@ def _lead(
     processes: Processes,
     progress_bar: bool,
     trial: Trial | None,
+    run_id: str | None,
 ) -> TrainingResult:
     """Train as the only process, or as the first of several."""
     began = time.monotonic()
@@ -173,7 +176,7 @@ def _lead(
     make_folder(folder)
     write_whole(folder / "config.yaml", config.to_yaml())
     with Team(config, processes) as team:
-        return _keep(config, folder, data, model, team, progress_bar, trial, began)
+        return _keep(config, folder, data, model, team, progress_bar, trial, began, run_id)
 
 
 def _keep(
@@ -185,6 +188,7 @@ def _keep(
     progress_bar: bool,
     trial: Trial | None,
     began: float,
+    run_id: str | None,
 ) -> TrainingResult:
     """Train a model, and keep and record what comes of it."""
     # Heavy, and not needed to find out that the data are wrong.
@@ -203,6 +207,7 @@ def _keep(
         store=folder.parent if trial is None else trial.store,
         description=describe_run(config, dataset),
         tags=config.tracking.tags if trial is None else {**config.tracking.tags, **trial.tags},
+        run_id=run_id,
     )
     status: Status = "FAILED"
     on_interrupt = signal.getsignal(signal.SIGINT)

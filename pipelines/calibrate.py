@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .addresses import CheckpointArgument, RunsOption, UriOption, find_file
 from .terminal import AsJson, Quiet, imports, print_json, run
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def calibrate(
-    checkpoint: Annotated[Path, typer.Argument(help="best.mmts or last.mmts of a training.")],
+    checkpoint: CheckpointArgument,
     output: Annotated[
         Path | None,
         typer.Option(help="Checkpoint to write; by default `calibrated.mmts` beside the first."),
@@ -37,6 +38,8 @@ def calibrate(
             help="Whether quantiles may only move away from the median; by default both ways.",
         ),
     ] = None,
+    runs: RunsOption = Path("runs"),
+    uri: UriOption = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -49,6 +52,7 @@ def calibrate(
         from mmts.files import require_apart, require_folder
         from mmts.forecasting import Forecaster
 
+    checkpoint = find_file(checkpoint, runs, uri)
     target = output or checkpoint.with_name("calibrated.mmts")
     require_apart([checkpoint], [target])
     require_folder(target)

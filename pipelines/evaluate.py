@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .addresses import CheckpointArgument, RunsOption, UriOption, find_file
 from .backtest import run_backtest
 from .terminal import AsJson, Quiet, imports, run
 
@@ -38,7 +39,7 @@ class EvaluatedSplit(StrEnum):
 
 
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="best.mmts or last.mmts of a training.")],
+    checkpoint: CheckpointArgument,
     output: Annotated[
         Path | None,
         typer.Option(help="Folder to write to; by default `evaluation` beside the checkpoint."),
@@ -99,8 +100,11 @@ def evaluate(
     uncalibrated: Annotated[
         bool, typer.Option("--uncalibrated", help="Take no notice of a calibration.")
     ] = False,
+    runs: RunsOption = Path("runs"),
+    uri: UriOption = None,
 ) -> None:
     """Set a model beside last value, seasonal naive and ridge."""
+    checkpoint = find_file(checkpoint, runs, uri)
     if with_backtest or refit or windows is not None or step is not None:
         others = {
             "--without": without,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .addresses import CheckpointArgument, RunsOption, UriOption, find_file
 from .evaluate import EvaluatedSplit
 from .terminal import AsJson, Quiet, imports, run
 
@@ -35,7 +36,7 @@ class CostMetric(StrEnum):
 
 
 def explain(
-    checkpoint: Annotated[Path, typer.Argument(help="best.mmts or last.mmts of a training.")],
+    checkpoint: CheckpointArgument,
     output: Annotated[
         Path | None,
         typer.Option(help="Folder to write to; by default `explanation` beside the checkpoint."),
@@ -57,6 +58,8 @@ def explain(
     batch_size: Annotated[
         int, typer.Option(min=1, help="Windows at a time; fewer need less memory.")
     ] = 256,
+    runs: RunsOption = Path("runs"),
+    uri: UriOption = None,
 ) -> None:
     """Show how strongly each edge acts, where it reads, and what it costs to lose it."""
     with imports():
@@ -66,6 +69,7 @@ def explain(
         from mmts.forecasting import Forecaster
         from mmts.plots import to_picture
 
+    checkpoint = find_file(checkpoint, runs, uri)
     forecaster = Forecaster.from_checkpoint(checkpoint)
     folder = output or checkpoint.parent / "explanation"
     if output is None and split is EvaluatedSplit.VALIDATION:

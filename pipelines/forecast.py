@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .addresses import CheckpointArgument, RunsOption, UriOption, load_forecaster
 from .terminal import AsJson, Quiet, imports, print_json, run
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def forecast(
-    checkpoint: Annotated[Path, typer.Argument(help="best.mmts or last.mmts of a training.")],
+    checkpoint: CheckpointArgument,
     output: Annotated[Path, typer.Option(help="CSV file to write.")],
     data: Annotated[
         list[str] | None,
@@ -40,6 +41,8 @@ def forecast(
     uncalibrated: Annotated[
         bool, typer.Option("--uncalibrated", help="Take no notice of a calibration.")
     ] = False,
+    runs: RunsOption = Path("runs"),
+    uri: UriOption = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -48,14 +51,14 @@ def forecast(
         from mmts.data.findings.finding import say_count
         from mmts.errors import OutputError
         from mmts.files import require_apart, require_folder, write_whole
-        from mmts.forecasting import Forecaster, choose_sources
+        from mmts.forecasting import choose_sources
 
     if plot is not None and until is not None:
         raise OutputError("--plot draws one forecast of each item. Leave out --until, or --plot.")
     for file in (output, plot):
         if file is not None:
             require_folder(file)
-    forecaster = Forecaster.from_checkpoint(checkpoint, calibrated=not uncalibrated)
+    forecaster = load_forecaster(checkpoint, runs, uri, calibrated=not uncalibrated)
     sources = choose_sources(forecaster, data or ())
     require_apart([checkpoint, *map(str, sources.values())], [output, *([plot] if plot else [])])
     table = forecaster.predict(sources, origin, until)

@@ -11,6 +11,7 @@ from .evaluate import evaluate
 from .explain import explain
 from .forecast import forecast
 from .init import init
+from .register import register
 from .terminal import run_app
 from .train import train
 from .tune import tune
@@ -23,7 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Train forecasting models on several CSV streams at once.",
 )
-for command in (init, train, tune, calibrate, forecast, evaluate, explain, check, ui):
+for command in (init, train, tune, calibrate, forecast, evaluate, explain, register, check, ui):
     app.command()(command)
 app.add_typer(runs.app, name="runs")
 app.add_typer(config.app, name="config")

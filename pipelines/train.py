@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .register import AliasOption, register_trained, require_registrable, show
 from .tables import print_table, say_number
 from .terminal import AsJson, Quiet, imports, print_json, run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mmts.config import ExperimentConfig
     from mmts.experiment import TrainingResult
     from mmts.run_folders.history import Epoch
+    from mmts.serving.registry import Registered
 
 
 def train(
@@ -30,6 +34,10 @@ def train(
     run_dir: Annotated[
         Path | None, typer.Option(help="The run's own folder, new or empty.")
     ] = None,
+    register: Annotated[
+        str | None, typer.Option(help="Name under which to register best.mmts in MLflow.")
+    ] = None,
+    alias: AliasOption = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -42,18 +50,29 @@ def train(
         from mmts.training.processes import find_processes
 
     experiment = load_config(config, overrides or ())
+    require_registrable(register, alias, experiment.tracking)
+    experiment, run_id = adopt_run(experiment)
     folder = run_dir or new_run_folder(runs, experiment.name)
-    result = train(experiment, folder, progress_bar=sys.stderr.isatty() and not quiet)
+    result = train(
+        experiment, folder, progress_bar=sys.stderr.isatty() and not quiet, run_id=run_id
+    )
     if not find_processes(experiment.training).is_first:
         return
     epochs = read_history(folder / HISTORY)
-    if as_json:
-        print_json(_to_json(result, epochs))
-    elif not quiet:
+    if not (quiet or as_json):
         _show(result, epochs)
+    made = None
+    if register is not None:
+        made = register_trained(result, register, alias, experiment.tracking)
+    if as_json:
+        print_json(_to_json(result, epochs, made))
+    elif made is not None and not quiet:
+        show(made, result.folder.parent, experiment.tracking.uri)
 
 
-def _to_json(result: TrainingResult, epochs: Sequence[Epoch]) -> dict[str, Any]:
+def _to_json(
+    result: TrainingResult, epochs: Sequence[Epoch], made: Registered | None
+) -> dict[str, Any]:
     from dataclasses import asdict
 
     return {
@@ -65,6 +84,7 @@ def _to_json(result: TrainingResult, epochs: Sequence[Epoch]) -> dict[str, Any]:
         "best_epoch": result.best_epoch,
         "validation_loss": result.best_loss,
         "seconds": round(result.seconds, 3),
+        "registered": None if made is None else {**asdict(made), "address": made.address},
         "history": [asdict(epoch) for epoch in epochs],
     }
 
@@ -97,6 +117,20 @@ def _show(result: TrainingResult, epochs: Sequence[Epoch]) -> None:
     print(f"next:       mmts evaluate {result.checkpoint}")
     print(f"            mmts explain {result.checkpoint}")
     print(f"            mmts forecast {result.checkpoint} --output forecast.csv")
+
+
+def adopt_run(experiment: ExperimentConfig) -> tuple[ExperimentConfig, str | None]:
+    """Record in the run that `mlflow run` has begun, unless the config names a store itself.
+
+    Returns the config, which then names the store of that run, and the id of the run.
+    """
+    # How MLflow tells the commands of an MLproject; there is no other way.
+    run_id, uri = os.environ.get("MLFLOW_RUN_ID"), os.environ.get("MLFLOW_TRACKING_URI")
+    tracking = experiment.tracking
+    if not run_id or not uri or not tracking.enabled or tracking.uri is not None:
+        return experiment, None
+    named = type(tracking).model_validate({**tracking.model_dump(), "uri": uri})
+    return experiment.model_copy(update={"tracking": named}), run_id
 
 
 def _say_speed(epochs: Sequence[Epoch]) -> str:

@@ -46,7 +46,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("calibration.fitting",),
     ("explanation", "backtest"),
     ("plots", "summary", "report"),
-    ("tracking", "training"),
+    ("tracking", "serving", "training"),
     ("experiment",),
     ("backtest.refit", "backtest.run"),
     ("tuning",),

@@ -205,7 +205,7 @@ def start_run(
             for key, value in words.items():
                 client.set_tag(run_id, key, value)
             return run_id
-        folder = _experiment_id(client, config.experiment or experiment, place)
+        folder = find_experiment(client, config.experiment or experiment, place)
         return str(client.create_run(folder, tags=words, run_name=run_name).info.run_id)
 
     return TrackedRun(_open(place, open_run, "training goes on"))
@@ -247,7 +247,8 @@ def _ending(status: Status) -> Callable[[MlflowClient, str], None]:
     return lambda client, run_id: client.set_terminated(run_id, status, ended)
 
 
-def _experiment_id(client: MlflowClient, name: str, place: TrackingStore) -> str:
+def find_experiment(client: MlflowClient, name: str, place: TrackingStore) -> str:
+    """Return the id of an experiment, which is made where there is none of that name."""
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)
