@@ -1,4 +1,4 @@
-"""`mmts config`: show a config with all defaults, or write its JSON Schema."""
+"""`mmts config`: show a config with all defaults, or write its JSON Schema or its reference."""
 
 from __future__ import annotations
 
@@ -39,6 +39,14 @@ def schema() -> None:
     from mmts.config import ExperimentConfig
 
     print(json.dumps(ExperimentConfig.model_json_schema(by_alias=True), indent=2))
+
+
+@app.command()
+def reference() -> None:
+    """Print every key with its type, its default and what it does, as Markdown."""
+    from mmts.config_reference import write_reference
+
+    print(write_reference(), end="")
 
 
 if __name__ == "__main__":

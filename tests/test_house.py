@@ -39,7 +39,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("interactions.kinds", "interactions.graph", "interactions.presets", "testing", "baselines"),
     ("heads",),
     ("model",),
-    ("config",),
+    ("config", "config_reference"),
     ("checkpoint_versions", "checkpoint"),
     ("forecast_origins", "forecast_table", "forecasting"),
     ("evaluation",),

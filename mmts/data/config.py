@@ -122,7 +122,10 @@ class StreamConfig(ReadingConfig):
         "text that stand on no grid an event.",
     )
     delay: Duration = Field(
-        timedelta(), description="How long after its period a row becomes available."
+        timedelta(),
+        description="How long after its period a row becomes available.",
+        # pydantic would write it as ISO 8601 does, which is refused here.
+        json_schema_extra={"default": "0s"},
     )
     available_at: str | None = Field(
         None,
