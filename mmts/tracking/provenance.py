@@ -19,14 +19,17 @@ _PATIENCE = 5.0
 
 
 def describe_source(arguments: Sequence[str]) -> dict[str, str]:
-    """Return who started a run, and by which command, as tags that the MLflow UI knows.
+    """Return who started a run, and by which command, as tags, most of which the MLflow UI knows.
 
-    arguments: the name of the program, and what it was called with.
+    arguments: the name of the program, and what it was called with. The UI cuts the name of a
+    source at its last slash, so that the whole command has a tag of its own.
     """
-    program, *rest = arguments
+    program = _say_program(Path(arguments[0]))
+    subcommand = [word for word in arguments[1:2] if word.isalpha()]
     tags = {
-        "mlflow.source.name": shlex.join([*_say_program(Path(program)), *rest]),
+        "mlflow.source.name": " ".join([*program, *subcommand]),
         "mlflow.source.type": "LOCAL",
+        "command": shlex.join([*program, *arguments[1:]]),
     }
     # In a container a user id need not have a name.
     with suppress(KeyError, OSError):

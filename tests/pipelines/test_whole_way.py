@@ -169,7 +169,7 @@ def test_the_run_can_be_read_back_from_mlflow(mmts: Command, workplace: Path) ->
     assert f"## Verdict\n\n{found['verdict']}" in note
     assert "Not known yet" not in note
     assert run.data.tags["target"] == "load"
-    assert run.data.tags["mlflow.source.name"].endswith("runs/one")
+    assert run.data.tags["command"].endswith("config.yaml --run-dir runs/one")
     assert {data.dataset.name for data in run.inputs.dataset_inputs} == {
         "load", "weather", "plan", "news", "site"
     }  # fmt: skip

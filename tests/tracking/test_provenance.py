@@ -69,8 +69,15 @@ def test_without_git_nothing_is_told(repository: Path, monkeypatch: pytest.Monke
 
 def test_the_source_is_the_command_as_it_was_typed() -> None:
     tags = describe_source(["/usr/bin/mmts", "train", "my load.yaml"])
-    assert tags["mlflow.source.name"] == "mmts train 'my load.yaml'"
+    assert tags["command"] == "mmts train 'my load.yaml'"
+    assert tags["mlflow.source.name"] == "mmts train"
     assert tags["mlflow.source.type"] == "LOCAL"
+
+
+def test_a_script_is_its_own_source() -> None:
+    tags = describe_source(["/home/me/tools/nightly.py", "/data/load.yaml"])
+    assert tags["mlflow.source.name"] == "nightly.py"
+    assert tags["command"] == "nightly.py /data/load.yaml"
 
 
 def test_the_environment_names_every_package() -> None:
