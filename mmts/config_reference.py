@@ -49,15 +49,17 @@ def _members(field: dict[str, Any]) -> list[dict[str, Any]]:
     return [inner for member in found for inner in _members(member) or [member]]
 
 
+_KINDS: tuple[tuple[Any, str], ...] = (
+    (Duration, "duration"),
+    (Period, "period"),
+    (Length, "length"),
+    (Cut, "place to cut"),
+    (NodeName, "node"),
+)
+
 _NAMED: dict[frozenset[str], str] = {
     frozenset(map(_bare, _members(schema) or [schema])): words
-    for kind, words in (
-        (Duration, "duration"),
-        (Period, "period"),
-        (Length, "length"),
-        (Cut, "place to cut"),
-        (NodeName, "node"),
-    )
+    for kind, words in _KINDS
     for schema in (TypeAdapter(kind).json_schema(),)
 }
 """What is known by a name, by the members of its schema: a union around it takes these in."""
@@ -168,8 +170,8 @@ class _Reference:
                 bounds = [f"{said} {field[key]}" for key, said in _BOUNDS.items() if key in field]
                 return " ".join([words, ", ".join(bounds)]).strip()
             case found:
-                words = {"boolean": "`true` or `false`", "string": "text", "null": "`null`"}
-                return words[str(found)]
+                plain = {"boolean": "`true` or `false`", "string": "text", "null": "`null`"}
+                return plain[str(found)]
 
     def _default(self, field: dict[str, Any]) -> str:
         # What has no default in the schema is made anew for each config: an empty group.
