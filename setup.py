@@ -14,5 +14,5 @@ def find(folder: str) -> list[str]:
 setup(
     packages=find("mmts") + [f"mmts.{name}" for name in find("pipelines")],
     package_dir={"mmts.pipelines": "pipelines"},
-    package_data={"mmts": ["py.typed"]},
+    package_data={"mmts": ["py.typed"], "mmts.report": ["*.j2"]},
 )

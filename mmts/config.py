@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 from mmts.calibration.config import CalibrationConfig
 from mmts.config_base import Config
 from mmts.config_errors import describe_faults
-from mmts.config_yaml import apply_overrides, read_yaml, write_yaml
+from mmts.config_yaml import apply_overrides, read_yaml, set_key, write_yaml
 from mmts.data.config import DataConfig
 from mmts.encoders.kinds import default_encoder
 from mmts.errors import ConfigError, nearest, raise_all
@@ -55,8 +55,12 @@ class ExperimentConfig(Config):
         return write_yaml(self.to_json())
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+def load_config(
+    path: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()
+) -> ExperimentConfig:
     """Read a config, with overrides such as `training.batch_size=64`.
+
+    overrides: as on the command line, or in Python {"training.batch_size": 64}.
 
     Returns the resolved config: an encoder for every stream, presets as plain edges, the data's
     root as an absolute path, and its time zone in every stream. Raises ConfigError with every
@@ -64,7 +68,11 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentCo
     """
     path = Path(path)
     settings = read_yaml(path)
-    apply_overrides(settings, overrides)
+    if isinstance(overrides, Mapping):
+        for key, value in overrides.items():
+            set_key(settings, key, value, f"override {key}")
+    else:
+        apply_overrides(settings, [overrides] if isinstance(overrides, str) else overrides)
     return resolve_config(validate_config(settings, str(path)), path.parent)
 
 

@@ -49,15 +49,18 @@ def _members(field: dict[str, Any]) -> list[dict[str, Any]]:
     return [inner for member in found for inner in _members(member) or [member]]
 
 
+_KINDS: tuple[tuple[Any, str], ...] = (
+    (Duration, "duration"),
+    (Period, "period"),
+    (Length, "length"),
+    (Cut, "place to cut"),
+    (NodeName, "node"),
+)
+
 _NAMED: dict[frozenset[str], str] = {
     frozenset(map(_bare, _members(schema) or [schema])): words
-    for schema, words in (
-        (TypeAdapter(Duration).json_schema(), "duration"),
-        (TypeAdapter(Period).json_schema(), "period"),
-        (TypeAdapter(Length).json_schema(), "length"),
-        (TypeAdapter(Cut).json_schema(), "place to cut"),
-        (TypeAdapter(NodeName).json_schema(), "node"),
-    )
+    for kind, words in _KINDS
+    for schema in (TypeAdapter(kind).json_schema(),)
 }
 """What is known by a name, by the members of its schema: a union around it takes these in."""
 

@@ -42,6 +42,10 @@ class TrainingError(MmtsError):
     """A training that cannot go on."""
 
 
+class RunError(MmtsError):
+    """A folder that is not that of a run, or a file in it that cannot be read."""
+
+
 class TrackingError(MmtsError):
     """A store of the experiments that cannot be shown."""
 

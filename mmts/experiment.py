@@ -17,17 +17,27 @@ from mmts.calibration.fitting import calibrate, require_enough_windows
 from mmts.checkpoint import CheckpointInfo, current_versions, own_kinds, save_checkpoint
 from mmts.config import ExperimentConfig
 from mmts.data.config import DataConfig
-from mmts.data.dataset import Dataset, fingerprint, load_dataset, stream_paths
-from mmts.data.splits import SPLITS
+from mmts.data.dataset import Dataset, fingerprint, load_dataset
 from mmts.errors import DataError, OutputError, TrainingError
 from mmts.files import make_folder, write_whole
 from mmts.forecasting import Forecaster
 from mmts.model import MultimodalForecaster
-from mmts.tracking.run import Status, TrackedRun, start_run
+from mmts.tracking.run import Status, start_run
+from mmts.tracking.system_metrics import SystemMetrics
+from mmts.tracking.training_page import (
+    TrainingOutcome,
+    describe_run,
+    record_error,
+    record_outcome,
+    record_pictures,
+    record_setup,
+)
 from mmts.training.joining import joined_by_torchrun
 from mmts.training.linear_start import LinearFits, start_model
 from mmts.training.processes import Processes, find_processes, muted
 from mmts.training.team import Team
+
+_RUNS = "runs"
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +46,9 @@ logger = logging.getLogger(__name__)
 class TrainingResult:
     """What a training leaves behind.
 
-    run_id: of MLflow; None when the run is not tracked.
+    checkpoint: best.mmts, in the run's own folder. run_id: of MLflow; None when the run is not
+    tracked. num_epochs: trained; best_epoch: the one that is kept, 0 for what training starts
+    from, with the linear path alone. best_loss: on validation. seconds: in all, reading included.
     """
 
     checkpoint: Path
@@ -46,6 +58,11 @@ class TrainingResult:
     best_epoch: int
     best_loss: float
     seconds: float
+
+    @property
+    def folder(self) -> Path:
+        """The run's own folder."""
+        return self.checkpoint.parent
 
 
 @dataclass(frozen=True)
@@ -91,34 +108,41 @@ def read_training_data(config: DataConfig) -> TrainingData:
     return TrainingData(load_dataset(config), fingerprint(config))
 
 
-def new_run_folder(runs: Path, name: str) -> Path:
+def new_run_folder(runs: str | Path, name: str) -> Path:
     """Return a folder that does not exist yet, named after the experiment and the time."""
     base = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    folder, repeat = runs / base, 2
+    folder, repeat = Path(runs) / base, 2
     while folder.exists():
-        folder, repeat = runs / f"{base}-{repeat}", repeat + 1
+        folder, repeat = Path(runs) / f"{base}-{repeat}", repeat + 1
     return folder
 
 
 def train(
     config: ExperimentConfig,
-    folder: Path,
+    folder: str | Path | None = None,
     progress_bar: bool = False,
     trial: Trial | None = None,
+    run_id: str | None = None,
 ) -> TrainingResult:
     """Train the model of a resolved config and keep its best and last checkpoint.
 
-    folder: where the run's files go; its parent holds the MLflow store by default.
+    config: as `load_config` returns it. folder: where the run's files go, new or empty; by default
+    `runs/NAME-DATE` in the current folder. Its parent holds the MLflow store by default.
+    progress_bar: whether to draw on standard error how far an epoch has come. What is logged shows
+    with `logging.basicConfig(level=logging.INFO)`.
     trial: where the training belongs to a study, which takes one process alone; its checkpoints
     are then not copied to MLflow.
+    run_id: of a run in MLflow that has begun already, to record in instead of a new one.
     Of several processes the first one keeps and logs; under torchrun all return the same result.
-    Raises DataError or ConfigError before anything is written, and OutputError when the folder
-    holds something already.
+    Raises DataError or ConfigError before anything is written, OutputError when the folder holds
+    something already, TrainingError when it cannot go on, and KeyboardInterrupt on Ctrl-C, which
+    keeps the checkpoints of the epochs so far.
     """
+    folder = new_run_folder(_RUNS, config.name) if folder is None else Path(folder)
     processes = find_processes(config.training)
     with joined_by_torchrun(config, processes):
         if processes.is_first:
-            result = _lead(config, folder, processes, progress_bar, trial)
+            result = _lead(config, folder, processes, progress_bar, trial, run_id)
         else:
             result = None
             with muted():
@@ -135,6 +159,7 @@ def _lead(
     processes: Processes,
     progress_bar: bool,
     trial: Trial | None,
+    run_id: str | None,
 ) -> TrainingResult:
     """Train as the only process, or as the first of several."""
     began = time.monotonic()
@@ -151,7 +176,7 @@ def _lead(
     make_folder(folder)
     write_whole(folder / "config.yaml", config.to_yaml())
     with Team(config, processes) as team:
-        return _keep(config, folder, data, model, team, progress_bar, trial, began)
+        return _keep(config, folder, data, model, team, progress_bar, trial, began, run_id)
 
 
 def _keep(
@@ -163,6 +188,7 @@ def _keep(
     progress_bar: bool,
     trial: Trial | None,
     began: float,
+    run_id: str | None,
 ) -> TrainingResult:
     """Train a model, and keep and record what comes of it."""
     # Heavy, and not needed to find out that the data are wrong.
@@ -179,8 +205,9 @@ def _keep(
         experiment=config.tracking.experiment or config.name,
         run_name=folder.name if trial is None else trial.name,
         store=folder.parent if trial is None else trial.store,
-        description=_describe_run(config, dataset),
+        description=describe_run(config, dataset),
         tags=config.tracking.tags if trial is None else {**config.tracking.tags, **trial.tags},
+        run_id=run_id,
     )
     status: Status = "FAILED"
     on_interrupt = signal.getsignal(signal.SIGINT)
@@ -188,7 +215,7 @@ def _keep(
     try:
         stop.listen()
         num_parameters = count_parameters(model)
-        _log_setup(run, config, dataset, hashes, folder, num_parameters)
+        record_setup(run, config, dataset, hashes, folder, num_parameters)
         if trial is not None:
             trial.began(run.run_id)
             run.log_params(trial.params)
@@ -217,7 +244,7 @@ def _keep(
         asked = None if trial is None else AskedEachEpoch(trial.goes_on)
         if asked is not None:
             others.append(asked)
-        with team.together(if_it_hangs=lambda: run.finish("FAILED")):
+        with SystemMetrics(run), team.together(if_it_hangs=lambda: run.finish("FAILED")):
             logger.info(
                 "training %d weights on %d windows, validating on %d%s",
                 num_parameters,
@@ -232,7 +259,16 @@ def _keep(
             run.log_file(folder / file)
         if asked is not None:
             run.set_tags({"trial": "pruned" if asked.has_ended else "complete"})
-        run.log_metrics({"val/best_loss": writer.best_loss}, step=writer.best_epoch)
+        outcome = TrainingOutcome(
+            folder / BEST,
+            num_epochs,
+            writer.best_epoch,
+            writer.best_loss,
+            seconds=time.monotonic() - began,
+        )
+        record_outcome(run, outcome)
+        if trial is None:
+            record_pictures(run, config, dataset, model, folder / HISTORY)
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):
         # Lightning turns Ctrl-C into SystemExit, and leaves the process deaf to further ones.
@@ -241,11 +277,16 @@ def _keep(
         logger.info("stopped: %s keeps the checkpoints of the epochs so far", folder)
         raise KeyboardInterrupt from None
     except torch.OutOfMemoryError as error:
-        raise TrainingError(
+        fault = TrainingError(
             f"the device is out of memory ({str(error).partition('. ')[0]}). Lower "
             "training.batch_size, set training.precision: bf16-mixed, shorten context_length of "
             "the longest stream, or train on the CPU with training.accelerator: cpu."
-        ) from None
+        )
+        record_error(run, fault)
+        raise fault from None
+    except Exception as error:
+        record_error(run, error)
+        raise
     finally:
         run.finish(status)
         stop.release()
@@ -271,58 +312,3 @@ def _calibrate(checkpoint: Path, dataset: Dataset, config: CalibrationConfig) ->
         save_checkpoint(checkpoint, calibrated.info, calibrated.model.state_dict())
         logger.info("%s: quantiles calibrated on the validation split", checkpoint.name)
         logger.info("%s", report.outlook)
-
-
-def _describe_run(config: ExperimentConfig, dataset: Dataset) -> str:
-    schema = dataset.schema
-    lines = [
-        f"Forecasts **{', '.join(schema.target_columns)}** of {len(dataset.items)} items, "
-        f"{schema.horizon} steps ahead, from {len(schema.streams)} streams: "
-        f"{', '.join(schema.streams)}.",
-        "",
-    ]
-    for name, first, last in dataset.split.dates(schema):
-        lines.append(f"- {name}: {first} to {last}, {len(dataset.windows(name))} windows")
-    return "\n".join(lines)
-
-
-def _log_setup(
-    run: TrackedRun,
-    config: ExperimentConfig,
-    dataset: Dataset,
-    hashes: dict[str, str],
-    folder: Path,
-    num_parameters: int,
-) -> None:
-    run.log_file(folder / "config.yaml")
-    model, settings = config.model, config.training
-    run.log_params(
-        {
-            "seed": config.seed,
-            "horizon": dataset.schema.horizon,
-            "streams": ", ".join(dataset.schema.streams),
-            "items": len(dataset.items),
-            "parameters": num_parameters,
-            "head": model.head.kind,
-            "window_normalization": model.window_normalization,
-            "stream_dropout": model.stream_dropout,
-            "interactions": len(model.interactions),
-            **{f"encoder.{name}": encoder.kind for name, encoder in model.encoders.items()},
-            **{f"dim.{name}": encoder.dim for name, encoder in model.encoders.items()},
-            **{name: value for name, value in settings if name != "log_every_n_steps"},
-            **{f"windows.{split}": len(dataset.windows(split)) for split in SPLITS},
-        }
-    )
-    for name, path in stream_paths(config.data).items():
-        stream = dataset.streams[name]
-        run.log_dataset(
-            name,
-            source=str(path),
-            digest=hashes[name][:32],
-            context="training",
-            profile={
-                "rows": len(stream.values),
-                "columns": [column.name for column in stream.schema.columns],
-                "observed": stream.observed_share(),
-            },
-        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +15,16 @@ from mmts.checkpoint import CheckpointInfo, load_checkpoint
 from mmts.data.dataset import load_streams, stream_paths
 from mmts.data.gathering import WindowGatherer
 from mmts.data.reading.sources import Source
-from mmts.data.schema import DataSchema
-from mmts.data.streams import Stream
-from mmts.data.times import format_times, moment_of
-from mmts.data.windows import Windows, latest_origins
 from mmts.errors import DataError, nearest, raise_all
+from mmts.forecast_origins import (
+    Moment,
+    Moments,
+    is_one_moment,
+    origins_at,
+    origins_between,
+    origins_latest,
+)
+from mmts.forecast_table import KeyTypes, forecast_table
 from mmts.model import EdgeObserver, MultimodalForecaster
 
 BATCH_SIZE = 256
@@ -55,50 +59,105 @@ class Forecaster:
 
     def predict(
         self,
-        streams: Mapping[str, Source],
-        origin: str | datetime | None = None,
-        until: str | datetime | None = None,
+        streams: Mapping[str, Source | None],
+        origin: Moments | None = None,
+        until: Moment | None = None,
+        as_text: bool = False,
     ) -> pd.DataFrame:
         """Forecast every item.
 
-        streams: a CSV file or data frame per stream, with the columns of training; a stream left
-            out counts as absent.
-        origin: the start of forecast step 1, the same for all items; by default the end of what
-            is known of each item.
+        streams: a CSV file or data frame per stream, with the columns of training, see
+            `describe_streams`; rows in any order. A stream left out, or None, counts as absent.
+        origin: the start of forecast step 1, the same for all items, or several such; by default
+            the end of what is known of each item. An item that cannot be forecast from there is
+            left out, and a warning says why.
         until: forecast again from every place of the grid after `origin` up to this one, each time
             from what was known then.
-        Returns the long table: item_id, origin, timestamp, step, target, and `mean` or quantiles,
-        in the target's own units. Raises DataError for any fault in the streams or the origin.
+        as_text: whether items and times are text, as in a forecast file, whatever the frames hold.
+        Returns the long table, a row per item, origin, step and target: item_id, origin,
+        timestamp, step (from 1), target, and `mean` or quantiles such as `0.1`, in the target's
+        own units. Times are text as in a forecast file; where the target's frame has times of
+        pandas, they are such, in its time zone, and whole numbers as items stay whole numbers, so
+        that the two can be merged.
+        Raises DataError for any fault in the streams or the origin.
         """
         schema = self.info.data_schema
+        self._require_streams(streams)
+        given = {name: source for name, source in streams.items() if source is not None}
+        for name, stream in schema.streams.items():
+            if name not in given and stream.calendar is None:
+                logger.warning("stream %r is left out: forecasting without it", name)
+        loaded, items = load_streams(self.info.config.data, schema, self.info.scaling, given)
+        target = loaded[schema.target_stream]
+        if until is not None:
+            if origin is None or not is_one_moment(origin):
+                raise DataError(
+                    f"until {until}: give the origin from which on to forecast as well, a single "
+                    "one."
+                )
+            windows = origins_between(origin, until, target, schema, items)
+        elif origin is None:
+            windows = origins_latest(target, schema, items)
+        else:
+            windows = origins_at(origin, target, schema, items)
+        gatherer = WindowGatherer(schema, loaded, windows)
+        self._warn_of_unknown_future(gatherer)
+        return forecast_table(
+            self.predict_windows(gatherer),
+            windows,
+            items,
+            self.model.outputs,
+            self.key_types({} if as_text else given),
+        )
+
+    def key_types(self, streams: Mapping[str, Source | None]) -> KeyTypes:
+        """Return how a forecast from these streams writes its items and times."""
+        schema = self.info.data_schema
+        return KeyTypes(self.info.config.data, schema, streams.get(schema.target_stream))
+
+    def describe_streams(self) -> pd.DataFrame:
+        """Return what `predict` reads: a row per column with its stream, role and type.
+
+        The role is target, past, future or static, or time, item or available_at for the columns
+        that say whose a row is and when. Streams made up from the calendar need no column.
+        """
+        rows = []
+        for name, stream in self.info.data_schema.streams.items():
+            if stream.calendar is not None:
+                continue
+            keys = self.info.config.data.streams[name]
+            for role in ("time", "item", "available_at"):
+                column = getattr(keys, role)
+                if column is not None:
+                    rows.append((name, column, role, "time" if role != "item" else "category"))
+            rows += [(name, column.name, column.role, column.type) for column in stream.columns]
+        return pd.DataFrame(rows, columns=["stream", "column", "role", "type"])
+
+    def __repr__(self) -> str:
+        """Say what is forecast, and from what."""
+        schema = self.info.data_schema
+        return (
+            f"<Forecaster of {', '.join(schema.target_columns)}, {schema.horizon} steps of "
+            f"{schema.clock} ahead ({', '.join(self.model.outputs)}), from "
+            f"{', '.join(schema.streams)}>"
+        )
+
+    def _require_streams(self, streams: Mapping[str, Source | None]) -> None:
+        known = self.info.data_schema.streams
+        if not isinstance(streams, Mapping):
+            target = self.info.data_schema.target_stream
+            raise DataError(
+                f"streams: {type(streams).__name__} is no mapping. Name the stream of each frame "
+                f"or file: {{{target!r}: ...}}."
+            )
         raise_all(
             DataError,
             (
-                f"there is no stream {name!r}{nearest(name, schema.streams)}"
+                f"there is no stream {name!r}{nearest(str(name), known)}"
                 for name in streams
-                if name not in schema.streams
+                if name not in known
             ),
         )
-        for name, stream in schema.streams.items():
-            if name not in streams and stream.calendar is None:
-                logger.warning("stream %r is left out: forecasting without it", name)
-        loaded, items = load_streams(self.info.config.data, schema, self.info.scaling, streams)
-        target = loaded[schema.target_stream]
-        if origin is not None and until is not None:
-            windows = self._origins_between(origin, until, target, items)
-        elif until is not None:
-            raise DataError(f"until {until}: give the origin from which on to forecast as well.")
-        elif origin is None:
-            windows = latest_origins(target, schema)
-            if len(windows) == 0:
-                raise DataError(f"stream {schema.target_stream!r} holds no value to forecast from.")
-            for missing in sorted(set(range(len(items))) - set(windows.items.tolist())):
-                logger.warning("item %r has no value and gets no forecast", items[missing])
-        else:
-            windows = self._origins_at(origin, target, items)
-        gatherer = WindowGatherer(schema, loaded, windows)
-        self._warn_of_unknown_future(gatherer)
-        return self._to_table(self.predict_windows(gatherer), windows, items)
 
     def predict_windows(
         self,
@@ -133,75 +192,6 @@ class Forecaster:
         restored: npt.NDArray[np.float64] = values * scale[:, None] + mean[:, None]
         return restored
 
-    def _origins_at(
-        self, origin: str | datetime, target: Stream, items: tuple[str, ...]
-    ) -> Windows:
-        """Take one origin for all items that it is possible for; the others are told."""
-        schema = self.info.data_schema
-        moment = _parse_moment(origin, schema, "origin")
-
-        def words(*moments: int) -> list[str]:
-            return list(format_times(np.array(moments), schema.has_time_zone, schema.time_zone))
-
-        known = latest_origins(target, schema)
-        latest = dict(zip(known.items.tolist(), known.origins.tolist(), strict=True))
-        places, problems = [], []
-        for place, item in enumerate(items):
-            first, last = target.first_time[place], latest.get(place)
-            below = int(schema.clock.advance(first, schema.clock.elapsed(first, moment)))
-            if last is None:
-                problems.append(f"item {item!r} has no value to forecast from.")
-            elif moment != below:
-                near = words(below, int(schema.clock.advance(torch.tensor(below), 1)))
-                problems.append(
-                    f"origin {origin} does not stand on the grid of item {item!r}. "
-                    f"Take {near[0]} or {near[1]}."
-                )
-            elif not int(first) < moment <= last:
-                span = words(int(first), last)
-                problems.append(
-                    f"origin {origin} lies outside what is known of item {item!r}, "
-                    f"{span[0]} to {span[1]}."
-                )
-            else:
-                places.append(place)
-        if not places:
-            raise_all(DataError, problems)
-        for problem in problems:
-            logger.warning("no forecast: %s", problem)
-        return Windows(torch.tensor(places, dtype=torch.int32), torch.full((len(places),), moment))
-
-    def _origins_between(
-        self,
-        origin: str | datetime,
-        until: str | datetime,
-        target: Stream,
-        items: tuple[str, ...],
-    ) -> Windows:
-        """Take every place between two moments, of the items that are known there."""
-        schema = self.info.data_schema
-        begin = _parse_moment(origin, schema, "origin")
-        end = _parse_moment(until, schema, "until")
-        known = latest_origins(target, schema)
-        present = known.items.long()
-        first = target.first_time[present]
-        # Something must lie before an origin, and nothing that is known after it.
-        low = (schema.clock.elapsed(first, begin - 1) + 1).clamp(min=1)
-        high = schema.clock.elapsed(first, known.origins.clamp(max=end))
-        counts = (high - low + 1).clamp(min=0)
-        if not counts.any():
-            raise DataError(
-                f"no item is known at an origin from {origin} to {until}. Move the two."
-            )
-        for missing in sorted(set(range(len(items))) - set(present[counts > 0].tolist())):
-            logger.warning(
-                "no forecast: item %r is not known from %s to %s", items[missing], origin, until
-            )
-        place = torch.repeat_interleave(low - counts.cumsum(0) + counts, counts)
-        place += torch.arange(len(place))
-        origins = schema.clock.advance(torch.repeat_interleave(first, counts), place)
-        return Windows(torch.repeat_interleave(known.items, counts), origins)
-
     def _warn_of_unknown_future(self, gatherer: WindowGatherer) -> None:
         schema = self.info.data_schema
         num_empty = dict.fromkeys(schema.streams, 0)
@@ -235,38 +225,6 @@ class Forecaster:
                     num_ahead[name],
                 )
 
-    def _to_table(
-        self,
-        forecast: npt.NDArray[np.float64],
-        windows: Windows,
-        items: tuple[str, ...],
-    ) -> pd.DataFrame:
-        schema = self.info.data_schema
-        num_windows, horizon, num_targets, _ = forecast.shape
-        steps = np.arange(horizon)
-        # Written as the user stamps the rows of the target.
-        stamps = schema.step_stamps(windows.origins).numpy()
-        shape = (num_windows, horizon, num_targets)
-
-        def column(values: npt.NDArray[np.generic], *axes: int) -> npt.NDArray[np.generic]:
-            return np.broadcast_to(np.expand_dims(values, axes), shape).reshape(-1)
-
-        def words(times: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
-            written = format_times(times.reshape(-1), schema.has_time_zone, schema.time_zone)
-            return written.reshape(times.shape)
-
-        names = np.array([items[place] for place in windows.items.tolist()], dtype=object)
-        table = {
-            "item_id": column(names, 1, 2),
-            "origin": column(words(windows.origins.numpy()), 1, 2),
-            "timestamp": column(words(stamps), 2),
-            "step": column(steps + 1, 0, 2),
-            "target": column(np.array(schema.target_columns, dtype=object), 0, 1),
-        }
-        for place, output in enumerate(self.model.outputs):
-            table[output] = forecast[..., place].reshape(-1)
-        return pd.DataFrame(table)
-
 
 def choose_sources(forecaster: Forecaster, changes: Sequence[str]) -> dict[str, Source]:
     """Return the files of training, changed as in `weather=new.csv`; `weather=` leaves one out.
@@ -291,11 +249,3 @@ def choose_sources(forecaster: Forecaster, changes: Sequence[str]) -> dict[str, 
             sources.pop(name, None)
     raise_all(DataError, problems)
     return sources
-
-
-def _parse_moment(time: str | datetime, schema: DataSchema, name: str) -> int:
-    try:
-        moment = datetime.fromisoformat(time) if isinstance(time, str) else time
-    except ValueError:
-        raise DataError(f"{name} {time!r} is no time. Write it as 2013-10-01T14:00.") from None
-    return moment_of(moment, schema.has_time_zone, f"{name} {time}", schema.time_zone)

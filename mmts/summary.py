@@ -64,10 +64,10 @@ class Summary:
         parts = [
             f"{self.name}: {', '.join(self.targets)} of {say_count(self.num_items, 'item')}, "
             f"{say_count(self.horizon, 'step')} of {self.step} ahead",
-            _table(_STREAM_HEADER, map(_stream_row, self.streams)),
-            _table(_WINDOW_HEADER, map(_window_row, self.streams)),
+            _table(STREAM_HEADER, map(stream_row, self.streams)),
+            _table(WINDOW_HEADER, map(window_row, self.streams)),
             "\n".join(line for stream in self.streams for line in _remarks(stream)),
-            _table(_SPLIT_HEADER, map(_split_row, self.splits)),
+            _table(SPLIT_HEADER, map(split_row, self.splits)),
             f"memory: {_say_bytes(self.memory.streams)} of streams, "
             f"{_say_bytes(self.memory.batch)} a batch of {self.memory.batch_size:,}, "
             f"{_say_bytes(self.memory.weights)} of weights (in training four times that)",
@@ -126,18 +126,19 @@ def summarise(config: ExperimentConfig, dataset: Dataset, model: MultimodalForec
             weights=sum(weight.numel() * weight.element_size() for weight in weights),
         ),
         num_weights=sum(weight.numel() for weight in weights),
-        graph=tuple(_describe_graph(config, model)),
+        graph=tuple(describe_graph(config, model)),
         findings=findings,
         notes=tuple(note for note in dataset.notes if note not in said),
     )
 
 
-_STREAM_HEADER = ("stream", "every", "items", "rows", "from", "to", "gaps", "missing")
-_WINDOW_HEADER = ("stream", "window", "known after", "newest row known ended", "horizon known")
-_SPLIT_HEADER = ("split", "from", "to", "windows", "left out: no full context", "no target")
+STREAM_HEADER = ("stream", "every", "items", "rows", "from", "to", "gaps", "missing")
+WINDOW_HEADER = ("stream", "window", "known after", "newest row known ended", "horizon known")
+SPLIT_HEADER = ("split", "from", "to", "windows", "left out: no full context", "no target")
 
 
-def _stream_row(stream: StreamFacts) -> list[str]:
+def stream_row(stream: StreamFacts) -> list[str]:
+    """Say what a stream holds, below `STREAM_HEADER`."""
     every = stream.every or f"about {say_span(stream.typical_distance)}"
     if stream.is_static:
         every = "static"
@@ -155,7 +156,8 @@ def _stream_row(stream: StreamFacts) -> list[str]:
     ]
 
 
-def _window_row(stream: StreamFacts) -> list[str]:
+def window_row(stream: StreamFacts) -> list[str]:
+    """Say what a window holds of a stream, below `WINDOW_HEADER`."""
     if stream.is_static:
         return [stream.name, "1 row", "", "", ""]
     window = f"{stream.context_steps:,}"
@@ -171,7 +173,8 @@ def _window_row(stream: StreamFacts) -> list[str]:
     return [stream.name, f"{window} rows", after, age, known]
 
 
-def _split_row(split: SplitFacts) -> list[str]:
+def split_row(split: SplitFacts) -> list[str]:
+    """Say how many windows a split has, below `SPLIT_HEADER`."""
     counts = split.origins
     return [
         split.name,
@@ -198,7 +201,8 @@ def _remarks(stream: StreamFacts) -> Iterator[str]:
         yield f"  missing most: {listed}"
 
 
-def _describe_graph(config: ExperimentConfig, model: MultimodalForecaster) -> Iterator[str]:
+def describe_graph(config: ExperimentConfig, model: MultimodalForecaster) -> Iterator[str]:
+    """Say each encoder and each edge, a line each."""
     for name, encoder in config.model.encoders.items():
         yield f"{name}: {encoder.kind}, {say_count(encoder.num_layers, 'layer')} of {encoder.dim}"
     settings_seen: dict[InteractionSettings, str] = {}

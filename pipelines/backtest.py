@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from .terminal import imports
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from rich.table import Table
 
     from mmts.backtest.report import Backtest, Spread
@@ -29,6 +28,7 @@ def run_backtest(
     data_root: Path | None,
     split: str,
     as_json: bool,
+    quiet: bool,
     *,
     asked: bool,
     num_windows: int | None,
@@ -70,17 +70,16 @@ def run_backtest(
         found = backtest(forecaster, dataset, cutoffs, split)
 
     report = json.dumps(found.to_json(), indent=2, allow_nan=False)
-    figure = plot_backtest(found)
     write_whole(folder / REPORT, report + "\n")
     write_whole(folder / TABLE, found.forecasts.to_csv(index=False))
     write_whole(folder / SCORES, found.scores_table().to_csv(index=False))
-    write_whole(folder / PICTURE, to_png(figure))
+    write_whole(folder / PICTURE, to_png(plot_backtest(found)))
     if as_json:
         print(report)
-    else:
+    elif not quiet:
         _show(found)
         print(f"written: {folder}: {REPORT}, {TABLE}, {SCORES}, {PICTURE}")
-    _track(found, forecaster.info, checkpoint, folder, figure)
+    _track(found, forecaster.info, checkpoint, folder)
 
 
 def _faults_of_options(
@@ -160,9 +159,7 @@ def _with_deviation(spread: Spread, mean: str, deviation: str) -> str:
     )
 
 
-def _track(
-    found: Backtest, info: CheckpointInfo, checkpoint: Path, folder: Path, figure: Figure
-) -> None:
+def _track(found: Backtest, info: CheckpointInfo, checkpoint: Path, folder: Path) -> None:
     """Add everything to the MLflow run of the model's training."""
     from dataclasses import asdict
 
@@ -197,8 +194,7 @@ def _track(
                 step=number,
             )
     run.set_tags({f"{place.replace('/', '.')}.verdict": found.verdict})
-    run.log_figure(figure, f"{place}/{PICTURE}")
-    for name in (REPORT, TABLE, SCORES):
+    for name in (PICTURE, REPORT, TABLE, SCORES):
         run.log_file(folder / name, place)
     run.finish("FINISHED")
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .terminal import imports, run
+from .addresses import CheckpointArgument, RunsOption, UriOption, find_file
+from .terminal import AsJson, Quiet, imports, print_json, run
 
 if TYPE_CHECKING:
     from mmts.calibration.fitting import CalibrationReport
 
 
 def calibrate(
-    checkpoint: Annotated[Path, typer.Argument(help="best.mmts or last.mmts of a training.")],
+    checkpoint: CheckpointArgument,
     output: Annotated[
         Path | None,
         typer.Option(help="Checkpoint to write; by default `calibrated.mmts` beside the first."),
@@ -37,6 +38,10 @@ def calibrate(
             help="Whether quantiles may only move away from the median; by default both ways.",
         ),
     ] = None,
+    runs: RunsOption = Path("runs"),
+    uri: UriOption = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Move the quantiles of a model so that they hold their share of the validation split."""
     with imports():
@@ -47,6 +52,7 @@ def calibrate(
         from mmts.files import require_apart, require_folder
         from mmts.forecasting import Forecaster
 
+    checkpoint = find_file(checkpoint, runs, uri)
     target = output or checkpoint.with_name("calibrated.mmts")
     require_apart([checkpoint], [target])
     require_folder(target)
@@ -59,6 +65,10 @@ def calibrate(
     dataset = load_evaluation_data(info, data_root)
     calibrated, report = calibrate(forecaster, dataset, config)
     save_checkpoint(target, calibrated.info, calibrated.model.state_dict())
+    if as_json:
+        print_json(_to_json(report, target))
+    if as_json or quiet:
+        return
     first, end = next(
         (first, end)
         for name, first, end in dataset.split.dates(dataset.schema)
@@ -68,6 +78,29 @@ def calibrate(
     _show(report)
     print(f"checkpoint: {target}")
     print(f"next:       mmts evaluate {target}")
+
+
+def _to_json(report: CalibrationReport, checkpoint: Path) -> dict[str, Any]:
+    """Return the shares of values below each quantile, before and after, and the factors."""
+    calibration = report.calibration
+    return {
+        "checkpoint": str(checkpoint),
+        "windows": calibration.num_windows,
+        "windows_apart": calibration.num_apart,
+        "by_step": calibration.config.by_step,
+        "only_widen": calibration.config.only_widen,
+        "targets": list(report.targets),
+        "quantiles": [
+            {
+                "level": level,
+                "below_before": float(report.before.below[place]),
+                "below_after": float(report.after.below[place]),
+                "factors": calibration.factors[..., place].tolist(),
+            }
+            for place, level in enumerate(report.quantile_levels)
+        ],
+        "outlook": report.outlook,
+    }
 
 
 def _show(report: CalibrationReport) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .terminal import imports, run
+from .terminal import AsJson, imports, print_json, run
 
 
 def check(
@@ -24,9 +23,7 @@ def check(
         Path | None,
         typer.Option(help="SVG or PNG file to draw in which layers condition each other."),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print everything as JSON, and nothing else.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say what would be trained and what is unusual about the data, or what is wrong."""
     with imports():
@@ -47,7 +44,7 @@ def check(
     model = build_model(experiment, dataset.schema, dataset.scaling)
     summary = summarise(experiment, dataset, model)
     if as_json:
-        print(json.dumps(summary.to_json(), indent=2, allow_nan=False))
+        print_json(summary.to_json())
     else:
         print(summary.to_text())
     if plot is not None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .addresses import CheckpointArgument, RunsOption, UriOption, find_file
 from .backtest import run_backtest
-from .terminal import imports, run
+from .terminal import AsJson, Quiet, imports, run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from mmts.checkpoint import CheckpointInfo
+    from mmts.data.dataset import Dataset
     from mmts.evaluation import Coverage, Evaluation, Subsets
     from mmts.evaluation.coverage import CoverageByTarget
-    from mmts.evaluation.report import Scores
-    from mmts.evaluation.subsets import Change
+    from mmts.forecasting import Forecaster
 
 
 _MOST_WIDTH = 200
@@ -38,14 +39,13 @@ class EvaluatedSplit(StrEnum):
 
 
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="best.mmts or last.mmts of a training.")],
+    checkpoint: CheckpointArgument,
     output: Annotated[
         Path | None,
         typer.Option(help="Folder to write to; by default `evaluation` beside the checkpoint."),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print everything as JSON, and nothing else.")
-    ] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
     data_root: Annotated[
         Path | None, typer.Option(help="Folder of the data, where it has moved since.")
     ] = None,
@@ -100,8 +100,11 @@ def evaluate(
     uncalibrated: Annotated[
         bool, typer.Option("--uncalibrated", help="Take no notice of a calibration.")
     ] = False,
+    runs: RunsOption = Path("runs"),
+    uri: UriOption = None,
 ) -> None:
     """Set a model beside last value, seasonal naive and ridge."""
+    checkpoint = find_file(checkpoint, runs, uri)
     if with_backtest or refit or windows is not None or step is not None:
         others = {
             "--without": without,
@@ -115,6 +118,7 @@ def evaluate(
             data_root,
             split.value,
             as_json,
+            quiet,
             asked=with_backtest,
             num_windows=windows,
             step=step,
@@ -141,8 +145,9 @@ def evaluate(
             plot_quantile_coverage,
             plot_subsets,
             plot_test_windows,
-            to_png,
+            to_picture,
         )
+        from mmts.report import REPORT, write_report
 
     forecaster = Forecaster.from_checkpoint(checkpoint, calibrated=not uncalibrated)
     schema = forecaster.info.data_schema
@@ -151,7 +156,8 @@ def evaluate(
     dataset = load_evaluation_data(forecaster.info, data_root, ablation.without)
     # Beside what was found with all streams, or before a calibration, and not in its place.
     variant = _path(_quantiles_path(forecaster.info, uncalibrated), ablation.path)
-    folder = output or checkpoint.parent / "evaluation" / variant
+    of_split = "" if split is EvaluatedSplit.TEST else split.value
+    folder = output or checkpoint.parent / "evaluation" / _path(of_split, variant)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -175,21 +181,41 @@ def evaluate(
         numbers["subsets"] = subsets.to_json()
         tables["subsets.csv"] = subsets.table()
         figures["subsets.png"] = plot_subsets(subsets, evaluation)
+    figures |= _draw_run(forecaster, dataset, checkpoint)
     found = json.dumps(numbers, indent=2, allow_nan=False)
     write_whole(folder / "evaluation.json", found + "\n")
     for name, table in tables.items():
         write_whole(folder / name, table.to_csv(index=False))
     for name, figure in figures.items():
-        write_whole(folder / name, to_png(figure))
+        write_whole(folder / name, to_picture(figure, name))
+    explained = checkpoint.parent / "explanation"
+    write_report(folder, forecaster.info, dataset, forecaster.model, checkpoint, explained)
 
     if as_json:
         print(found)
-    else:
+    elif not quiet:
         _show(evaluation, coverage)
         if subsets is not None:
             _show_subsets(subsets)
         print(f"written: {folder}: evaluation.json, {', '.join([*tables, *figures])}")
-    _track(evaluation, subsets, forecaster.info, variant, checkpoint, folder, list(tables), figures)
+        print(f"all of it, to read and to send: {folder / REPORT}")
+    files = [folder / name for name in (REPORT, "evaluation.json", *tables, *figures)]
+    _track(evaluation, subsets, forecaster.info, variant, checkpoint, files)
+
+
+def _draw_run(forecaster: Forecaster, dataset: Dataset, checkpoint: Path) -> dict[str, Figure]:
+    """Draw the model, what it was trained on, and how that went, as far as it is told."""
+    from mmts.plots import plot_coverage, plot_graph, plot_learning, read_history
+    from mmts.report import DATA, GRAPH, LEARNING
+
+    name, model = forecaster.info.config.name, forecaster.info.config.model
+    title = f"{name}: streams, layers and the edges between them"
+    figures = {GRAPH: plot_graph(model, forecaster.model, title=title)}
+    history = checkpoint.parent / "history.jsonl"
+    if history.is_file():
+        figures[LEARNING] = plot_learning(read_history(history))
+    figures[DATA] = plot_coverage(dataset)
+    return figures
 
 
 def _quantiles_path(info: CheckpointInfo, uncalibrated: bool) -> str:
@@ -300,57 +326,19 @@ def _track(
     info: CheckpointInfo,
     variant: str,
     checkpoint: Path,
-    folder: Path,
-    tables: list[str],
-    figures: dict[str, Figure],
+    files: list[Path],
 ) -> None:
     """Add everything to the MLflow run of the training; variant: of the model, empty for none."""
-    from mmts.evaluation import ALL_TARGETS, BASELINES, MODEL
+    from mmts.tracking.evaluation_page import record_evaluation
     from mmts.tracking.run import reopen_run
 
     run = reopen_run(info.config.tracking, info.run_id, store=checkpoint.resolve().parent.parent)
-    split, ablated = evaluation.split, variant
-    other_split = "" if split == "test" else split
-    prefixes = {MODEL: _path(split, ablated)}
-    prefixes |= {
-        name: _path("baseline", name.replace(" ", "_"), other_split, ablated) for name in BASELINES
-    }
-    for method, prefix in prefixes.items():
-        scores = evaluation.scores[method]
-        run.log_metrics(_defined(prefix, scores[ALL_TARGETS].overall), step=0)
-        for step, at_step in enumerate(scores[ALL_TARGETS].by_step, start=1):
-            run.log_metrics(_defined(f"{prefix}/by_step", at_step), step=step)
-        if len(evaluation.targets) > 1:
-            for target in evaluation.targets:
-                run.log_metrics(_defined(f"{prefix}/{target}", scores[target].overall), step=0)
-    if subsets is not None:
-        # The first is the evaluation itself, recorded above.
-        for row in subsets.rows[1:]:
-            prefix = _path(split, row.ablation.path)
-            run.log_metrics(_defined(prefix, row.scores[ALL_TARGETS]), step=0)
-            run.log_metrics(_defined(f"{prefix}/mae_change", row.changes[ALL_TARGETS]), step=0)
-            if len(subsets.targets) > 1:
-                for target in subsets.targets:
-                    run.log_metrics(_defined(f"{prefix}/{target}", row.scores[target]), step=0)
-    run.set_tags({_path(split, ablated, "verdict").replace("/", "."): evaluation.verdict})
-    place = _path("evaluation", other_split, ablated)
-    for name, figure in figures.items():
-        run.log_figure(figure, f"{place}/{name}")
-    for name in ("evaluation.json", *tables):
-        run.log_file(folder / name, place)
+    record_evaluation(run, evaluation, subsets, variant, checkpoint, files)
     run.finish("FINISHED")
 
 
 def _path(*parts: str) -> str:
     return "/".join(filter(None, parts))
-
-
-def _defined(prefix: str, scores: Scores | Change) -> dict[str, float]:
-    from dataclasses import asdict
-
-    return {
-        f"{prefix}/{name}": value for name, value in asdict(scores).items() if not math.isnan(value)
-    }
 
 
 if __name__ == "__main__":

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .addresses import CheckpointArgument, RunsOption, UriOption, find_file
 from .evaluate import EvaluatedSplit
-from .terminal import imports, run
+from .terminal import AsJson, Quiet, imports, run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.table import Table
 
     from mmts.checkpoint import CheckpointInfo
+    from mmts.data.dataset import Dataset
     from mmts.explanation import Cost, Explanation, SourceReading
     from mmts.forecasting import Forecaster
 
@@ -34,14 +36,13 @@ class CostMetric(StrEnum):
 
 
 def explain(
-    checkpoint: Annotated[Path, typer.Argument(help="best.mmts or last.mmts of a training.")],
+    checkpoint: CheckpointArgument,
     output: Annotated[
         Path | None,
         typer.Option(help="Folder to write to; by default `explanation` beside the checkpoint."),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print everything as JSON, and nothing else.")
-    ] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
     data_root: Annotated[
         Path | None, typer.Option(help="Folder of the data, where it has moved since.")
     ] = None,
@@ -57,6 +58,8 @@ def explain(
     batch_size: Annotated[
         int, typer.Option(min=1, help="Windows at a time; fewer need less memory.")
     ] = 256,
+    runs: RunsOption = Path("runs"),
+    uri: UriOption = None,
 ) -> None:
     """Show how strongly each edge acts, where it reads, and what it costs to lose it."""
     with imports():
@@ -66,6 +69,7 @@ def explain(
         from mmts.forecasting import Forecaster
         from mmts.plots import to_picture
 
+    checkpoint = find_file(checkpoint, runs, uri)
     forecaster = Forecaster.from_checkpoint(checkpoint)
     folder = output or checkpoint.parent / "explanation"
     if output is None and split is EvaluatedSplit.VALIDATION:
@@ -75,7 +79,8 @@ def explain(
     make_folder(folder)
     explanation = explain(forecaster, dataset, split.value, metric.value, target, batch_size)
 
-    found = json.dumps(explanation.to_json(), indent=2, allow_nan=False)
+    numbers = explanation.to_json() | {"epoch": forecaster.info.epoch}
+    found = json.dumps(numbers, indent=2, allow_nan=False)
     tables = {
         "edges.csv": explanation.edge_table(),
         "streams.csv": explanation.stream_table(),
@@ -90,21 +95,47 @@ def explain(
         write_whole(folder / name, to_picture(figure, name))
     if as_json:
         print(found)
-    else:
+    elif not quiet:
         _show(explanation)
         print(f"written: {folder}: explanation.json, {', '.join([*tables, *figures])}")
-    _track(explanation, forecaster.info, checkpoint, folder, [*tables, *figures])
+    report = None
+    if output is None and split is EvaluatedSplit.TEST:
+        report = _renew_report(forecaster, dataset, checkpoint, folder)
+    _track(explanation, forecaster.info, checkpoint, folder, [*tables, *figures], report)
+
+
+def _renew_report(
+    forecaster: Forecaster, dataset: Dataset, checkpoint: Path, folder: Path
+) -> Path | None:
+    """Take the explanation into the report of the evaluation, where there is one of this epoch."""
+    from mmts.report import EVALUATION, write_report
+
+    evaluated = checkpoint.parent / "evaluation"
+    path = evaluated / EVALUATION
+    if not path.is_file() or json.loads(path.read_text())["epoch"] != forecaster.info.epoch:
+        return None
+    return write_report(evaluated, forecaster.info, dataset, forecaster.model, checkpoint, folder)
 
 
 def _draw(explanation: Explanation, forecaster: Forecaster) -> dict[str, Figure]:
     """Return the pictures by file; without those of which there is nothing to show."""
-    from mmts.plots import plot_edges, plot_graph, plot_lags, plot_streams, plot_token_shares
+    from mmts.plots import (
+        plot_edges,
+        plot_graph,
+        plot_lags,
+        plot_shares,
+        plot_shares_over_time,
+        plot_streams,
+        plot_token_shares,
+    )
 
     title = f"{forecaster.info.config.name}: how strongly edges act"
     graph = plot_graph(forecaster.info.config.model, forecaster.model, explanation.strengths, title)
     figures: dict[str, Figure | None] = {"graph.svg": graph, "graph.png": graph}
     if explanation.edges:
         figures["edges.png"] = plot_edges(explanation)
+        figures["shares.png"] = plot_shares(explanation)
+        figures["shares_over_time.png"] = plot_shares_over_time(explanation)
         figures["lags.png"] = plot_lags(explanation)
         figures["tokens.png"] = plot_token_shares(explanation)
     if explanation.streams:
@@ -202,9 +233,14 @@ def _say_lag(reading: SourceReading) -> str:
 
 
 def _track(
-    explanation: Explanation, info: CheckpointInfo, checkpoint: Path, folder: Path, files: list[str]
+    explanation: Explanation,
+    info: CheckpointInfo,
+    checkpoint: Path,
+    folder: Path,
+    files: list[str],
+    report: Path | None,
 ) -> None:
-    """Add everything to the MLflow run of the training."""
+    """Add everything to the MLflow run of the training; report: to take the place of the former."""
     from mmts.tracking.run import reopen_run
 
     run = reopen_run(info.config.tracking, info.run_id, store=checkpoint.resolve().parent.parent)
@@ -212,6 +248,8 @@ def _track(
     place = "explanation" if explanation.split == "test" else f"explanation/{explanation.split}"
     for name in ("explanation.json", *files):
         run.log_file(folder / name, place)
+    if report is not None:
+        run.log_file(report)
     run.finish("FINISHED")
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .terminal import imports, run
+from .addresses import CheckpointArgument, RunsOption, UriOption, load_forecaster
+from .terminal import AsJson, Quiet, imports, print_json, run
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def forecast(
-    checkpoint: Annotated[Path, typer.Argument(help="best.mmts or last.mmts of a training.")],
+    checkpoint: CheckpointArgument,
     output: Annotated[Path, typer.Option(help="CSV file to write.")],
     data: Annotated[
         list[str] | None,
@@ -37,31 +41,55 @@ def forecast(
     uncalibrated: Annotated[
         bool, typer.Option("--uncalibrated", help="Take no notice of a calibration.")
     ] = False,
+    runs: RunsOption = Path("runs"),
+    uri: UriOption = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Forecast every item from what was known at the origin."""
     with imports():
         from mmts.data.findings.finding import say_count
         from mmts.errors import OutputError
         from mmts.files import require_apart, require_folder, write_whole
-        from mmts.forecasting import Forecaster, choose_sources
+        from mmts.forecasting import choose_sources
 
     if plot is not None and until is not None:
         raise OutputError("--plot draws one forecast of each item. Leave out --until, or --plot.")
     for file in (output, plot):
         if file is not None:
             require_folder(file)
-    forecaster = Forecaster.from_checkpoint(checkpoint, calibrated=not uncalibrated)
+    forecaster = load_forecaster(checkpoint, runs, uri, calibrated=not uncalibrated)
     sources = choose_sources(forecaster, data or ())
     require_apart([checkpoint, *map(str, sources.values())], [output, *([plot] if plot else [])])
     table = forecaster.predict(sources, origin, until)
     write_whole(output, table.to_csv(index=False))
-    items = say_count(table["item_id"].nunique(), "item")
-    print(f"{output}: {items}, {table['origin'].min()} to {table['timestamp'].max()}")
     if plot is not None:
         from mmts.plots import forecast_picture
 
         write_whole(plot, forecast_picture(forecaster, table, sources))
-        print(f"{plot}: the forecast drawn")
+    if as_json:
+        print_json(_to_json(table, output, plot))
+    elif not quiet:
+        items = say_count(table["item_id"].nunique(), "item")
+        print(f"{output}: {items}, {table['origin'].min()} to {table['timestamp'].max()}")
+        if plot is not None:
+            print(f"{plot}: the forecast drawn")
+
+
+def _to_json(table: pd.DataFrame, output: Path, plot: Path | None) -> dict[str, Any]:
+    """Return what has been written; the forecast itself stands in the file."""
+    return {
+        "output": str(output),
+        "plot": None if plot is None else str(plot),
+        "rows": len(table),
+        "items": table["item_id"].unique().tolist(),
+        "targets": table["target"].unique().tolist(),
+        "steps": int(table["step"].max()),
+        "columns": list(table.columns),
+        "first_origin": str(table["origin"].min()),
+        "last_origin": str(table["origin"].max()),
+        "last_timestamp": str(table["timestamp"].max()),
+    }
 
 
 if __name__ == "__main__":

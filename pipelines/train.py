@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .terminal import imports, run
+from .register import AliasOption, register_trained, require_registrable, show
+from .tables import print_table, say_number
+from .terminal import AsJson, Quiet, imports, print_json, run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mmts.config import ExperimentConfig
+    from mmts.experiment import TrainingResult
+    from mmts.run_folders.history import Epoch
+    from mmts.serving.registry import Registered
 
 
 def train(
@@ -23,27 +34,114 @@ def train(
     run_dir: Annotated[
         Path | None, typer.Option(help="The run's own folder, new or empty.")
     ] = None,
+    register: Annotated[
+        str | None, typer.Option(help="Name under which to register best.mmts in MLflow.")
+    ] = None,
+    alias: AliasOption = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train the model of a config and write best.mmts and last.mmts."""
     with imports():
         from mmts.config import load_config
         from mmts.experiment import new_run_folder, train
+        from mmts.run_folders.folder import HISTORY
+        from mmts.run_folders.history import read_history
         from mmts.training.processes import find_processes
 
     experiment = load_config(config, overrides or ())
+    require_registrable(register, alias, experiment.tracking)
+    experiment, run_id = adopt_run(experiment)
     folder = run_dir or new_run_folder(runs, experiment.name)
-    result = train(experiment, folder, progress_bar=sys.stderr.isatty())
+    result = train(
+        experiment, folder, progress_bar=sys.stderr.isatty() and not quiet, run_id=run_id
+    )
     if not find_processes(experiment.training).is_first:
         return
+    epochs = read_history(folder / HISTORY)
+    if not (quiet or as_json):
+        _show(result, epochs)
+    made = None
+    if register is not None:
+        made = register_trained(result, register, alias, experiment.tracking)
+    if as_json:
+        print_json(_to_json(result, epochs, made))
+    elif made is not None and not quiet:
+        show(made, result.folder.parent, experiment.tracking.uri)
+
+
+def _to_json(
+    result: TrainingResult, epochs: Sequence[Epoch], made: Registered | None
+) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "checkpoint": str(result.checkpoint),
+        "folder": str(result.folder),
+        "run_id": result.run_id,
+        "parameters": result.num_parameters,
+        "epochs": result.num_epochs,
+        "best_epoch": result.best_epoch,
+        "validation_loss": result.best_loss,
+        "seconds": round(result.seconds, 3),
+        "registered": None if made is None else {**asdict(made), "address": made.address},
+        "history": [asdict(epoch) for epoch in epochs],
+    }
+
+
+def _show(result: TrainingResult, epochs: Sequence[Epoch]) -> None:
+    """Print what was reached, and what to do next."""
+    words = {0: "start, the linear path alone"}
+    for number, file in ((result.best_epoch, "best"), (epochs[-1].number, "last")):
+        before = f"{words[number]}; " if number in words else ""
+        words[number] = f"{before}{file}, kept in {file}.mmts"
+    print()
+    print_table(
+        ["epoch", "", "train loss", "validation loss"],
+        [
+            [
+                str(epoch.number),
+                words[epoch.number],
+                say_number(epoch.train_loss),
+                say_number(epoch.validation_loss),
+            ]
+            for epoch in epochs
+            if epoch.number in words
+        ],
+        num_words=2,
+    )
     print(
-        f"\ntrained {result.num_parameters:,} weights in {result.seconds:.0f} s; "
-        f"best of {result.num_epochs} epochs: {result.best_epoch}, "
-        f"validation loss {result.best_loss:.4f}"
+        f"\ntrained {result.num_parameters:,} weights in {result.seconds:.0f} s{_say_speed(epochs)}"
     )
     print(f"checkpoint: {result.checkpoint}")
     print(f"next:       mmts evaluate {result.checkpoint}")
     print(f"            mmts explain {result.checkpoint}")
     print(f"            mmts forecast {result.checkpoint} --output forecast.csv")
+
+
+def adopt_run(experiment: ExperimentConfig) -> tuple[ExperimentConfig, str | None]:
+    """Record in the run that `mlflow run` has begun, unless the config names a store itself.
+
+    Returns the config, which then names the store of that run, and the id of the run.
+    """
+    # How MLflow tells the commands of an MLproject; there is no other way.
+    run_id, uri = os.environ.get("MLFLOW_RUN_ID"), os.environ.get("MLFLOW_TRACKING_URI")
+    tracking = experiment.tracking
+    if not run_id or not uri or not tracking.enabled or tracking.uri is not None:
+        return experiment, None
+    named = type(tracking).model_validate({**tracking.model_dump(), "uri": uri})
+    return experiment.model_copy(update={"tracking": named}), run_id
+
+
+def _say_speed(epochs: Sequence[Epoch]) -> str:
+    from mmts.run_folders.history import mean_speed
+
+    mean = mean_speed(epochs)
+    if mean is None:
+        return ""
+    waits = [epoch.wait_share for epoch in epochs if epoch.wait_share is not None]
+    waited = f", {sum(waits) / len(waits):.1%} of the time waiting for data" if waits else ""
+    return f": {mean:,.0f} windows/s{waited}"
 
 
 if __name__ == "__main__":

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .terminal import imports, run
+from .terminal import FAILED, AsJson, Quiet, imports, print_json, run
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from mmts.tuning.study import TrialRecord
     from mmts.tuning.tune import StudyResult
 
-FAILED = 1
 _WIDE = 1000
 
 
@@ -45,6 +44,8 @@ def tune(
     workers: Annotated[
         int | None, typer.Option(help="Processes that train at the same time: tuning.workers.")
     ] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Search for settings, and write the best config; again, it goes on with what is missing."""
     with imports():
@@ -55,7 +56,10 @@ def tune(
     given = [f"tuning.{name}={value}" for name, value in short.items() if value is not None]
     searched = load_searched_config(config, [*(overrides or ()), *given])
     result = tune(searched, study or runs / f"{searched.config.name}-study")
-    _show(result, list(searched.tuning.search))
+    if as_json:
+        print_json(_to_json(result))
+    elif not quiet:
+        _show(result, list(searched.tuning.search))
     if result.was_stopped:
         raise KeyboardInterrupt
     if result.first_failure is not None:
@@ -64,6 +68,23 @@ def tune(
             file=sys.stderr,
         )
         raise typer.Exit(FAILED)
+
+
+def _to_json(result: StudyResult) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    best, folder = result.best, result.folder
+    return {
+        "study": str(folder.path),
+        "trials": [asdict(record) for record in result.records],
+        "missing": result.num_missing,
+        "stopped": result.was_stopped,
+        "best_trial": None if best is None else best.number,
+        "validation_loss": None if best is None else best.loss,
+        "config": None if best is None else str(folder.best_config),
+        "checkpoint": None if best is None else str(folder.best_checkpoint),
+        "table": str(folder.table),
+    }
 
 
 def _show(result: StudyResult, keys: list[str]) -> None:

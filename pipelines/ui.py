@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
+import json
 import os
 import signal
 import socket
@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"  # MLflow asks for no password: nobody else on the network may see it.
 # The pages for models; MLflow opens those for language models else.
-PAGE = "#/experiments?workflowType=machine_learning"
+LIST = "#/experiments?workflowType=machine_learning"
+EXPERIMENT = "#/experiments/{}/runs?workflowType=machine_learning"
+MOST_EXPERIMENTS = 1000  # MLflow lists no more at once.
 START_LIMIT = 180.0
 STOP_LIMIT = 10.0
 
@@ -35,8 +37,11 @@ def ui(
         str | None, typer.Option(help="Database to show instead: sqlite:///other.db.")
     ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 5000,
+    opens: Annotated[
+        bool, typer.Option("--open", help="Open the page in the browser of this machine.")
+    ] = False,
 ) -> None:
-    """Show the experiments in MLflow until Ctrl-C."""
+    """Show the experiments in MLflow until Ctrl-C, beginning with that of the latest run."""
     from mmts.errors import TrackingError
     from mmts.tracking.store import locate_store
 
@@ -51,7 +56,12 @@ def ui(
     require_free(port)
     print(f"starting MLflow on {store.shown}, which takes some seconds ...", file=sys.stderr)
     with contextlib.suppress(KeyboardInterrupt), mlflow_server(store, port) as server:
-        print(f"http://{HOST}:{port}/{PAGE}\nCtrl-C stops it.", flush=True)
+        address = f"http://{HOST}:{port}/{first_page(port)}"
+        print(f"{address}\nCtrl-C stops it.", flush=True)
+        if opens:
+            import webbrowser
+
+            webbrowser.open(address)
         server.wait()
         raise TrackingError("MLflow has ended by itself. Start it anew with `mmts ui`.")
 
@@ -123,12 +133,46 @@ def wait_until_up(
 
 
 def answers(port: int) -> bool:
+    # Here, as to load it takes a tenth of the time of `mmts --help`.
+    import http.client
+
     connection = http.client.HTTPConnection(HOST, port, timeout=5)
     try:
         connection.request("GET", "/health")
         return connection.getresponse().status == http.HTTPStatus.OK
     except (OSError, http.client.HTTPException):
         return False
+    finally:
+        connection.close()
+
+
+def first_page(port: int) -> str:
+    """Return the page of the experiment whose run began last; without a run, that of all."""
+    listed = ask(port, "experiments/search", {"max_results": MOST_EXPERIMENTS})
+    experiments = [found["experiment_id"] for found in listed.get("experiments", ())]
+    latest = ask(
+        port,
+        "runs/search",
+        {"experiment_ids": experiments, "order_by": ["start_time DESC"], "max_results": 1},
+    )
+    runs = latest.get("runs", ())
+    return EXPERIMENT.format(runs[0]["info"]["experiment_id"]) if runs else LIST
+
+
+def ask(port: int, what: str, request: dict[str, object]) -> dict[str, Any]:
+    """Ask the server for something; an answer that it refuses, or cannot give, is empty."""
+    import http.client
+
+    connection = http.client.HTTPConnection(HOST, port, timeout=30)
+    try:
+        headers = {"Content-Type": "application/json"}
+        connection.request("POST", f"/api/2.0/mlflow/{what}", json.dumps(request), headers)
+        response = connection.getresponse()
+        body = response.read()
+        found: dict[str, Any] = json.loads(body) if response.status == http.HTTPStatus.OK else {}
+        return found
+    except (OSError, http.client.HTTPException, ValueError):
+        return {}
     finally:
         connection.close()
 

@@ -17,6 +17,12 @@ ROOT = Path(__file__).resolve().parent.parent
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--screenshots", metavar="DIR", help="keep what the tests saw in a browser in this folder"
+    )
+
+
 @pytest.fixture(scope="session")
 def mmts() -> Command:
     """Run the real command in a new process."""

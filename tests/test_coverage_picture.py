@@ -15,6 +15,7 @@ from matplotlib.image import AxesImage
 
 from mmts.config import load_config
 from mmts.data.dataset import Dataset, load_dataset
+from mmts.evaluation import leave_out
 from mmts.plots import plot_coverage, to_png
 from mmts.plots.coverage import _DARK, _LIGHT, MAX_BANDS
 from tests.factories import START, make_frames, make_settings, write_config, write_frames
@@ -136,3 +137,13 @@ def test_a_monthly_target_is_one_line(tmp_path: Path) -> None:
     settings = {"name": "months", "data": {"horizon": "3mo", "streams": {"sales": sales}}}
     top = plot_coverage(load(tmp_path, frames, settings)).axes[0]
     np.testing.assert_allclose(np.asarray(top.lines[0].get_ydata()), values, rtol=1e-5)
+
+
+def test_a_stream_that_is_left_out_is_white(tmp_path: Path) -> None:
+    dataset = leave_out(load(tmp_path, make_frames()), ["weather", "news"])
+    figure = plot_coverage(dataset)
+    assert_readable(figure)
+    labels = [label.get_text() for label in figure.axes[1].get_yticklabels()]
+    assert "wind" in labels
+    # Nothing is drawn on their bands, which are white.
+    assert len(figure.axes[1].get_images()) < len(labels)

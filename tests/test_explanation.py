@@ -31,7 +31,14 @@ from mmts.forecasting import Forecaster
 from mmts.interactions.residual import ResidualInteraction
 from mmts.losses import masked_mean
 from mmts.model import MultimodalForecaster
-from mmts.plots import plot_edges, plot_lags, plot_streams, plot_token_shares
+from mmts.plots import (
+    plot_edges,
+    plot_lags,
+    plot_shares,
+    plot_shares_over_time,
+    plot_streams,
+    plot_token_shares,
+)
 from mmts.tokens import TokenGrid
 from pipelines.explain import _show as show
 from tests.conftest import Command
@@ -458,7 +465,7 @@ class TestReport:
         self, explanation: Explanation, informed: Explanation
     ) -> None:
         for found in (explanation, informed):
-            for draw in (plot_edges, plot_streams, plot_lags):
+            for draw in (plot_edges, plot_streams, plot_lags, plot_shares, plot_shares_over_time):
                 figure = draw(found)
                 assert figure is not None
                 assert_readable(figure)
@@ -492,6 +499,29 @@ class TestReport:
                 name = axes.xaxis.label.get_window_extent()
                 assert name.x0 > axes.bbox.x0 - 40
                 assert name.x1 < axes.bbox.x1 + 40
+
+    def test_shares_over_time_sum_to_the_share_of_the_source(
+        self, explanation: Explanation, dataset: Dataset
+    ) -> None:
+        (weighted,) = [edge for edge in explanation.edges if edge.kind == "weighted"]
+        assert {reading.source for reading in weighted.readings} >= {"load.1", "site.1"}
+        for reading in weighted.readings:
+            # Of a stream without time as well: what reads it stands in time.
+            assert reading.over_time is not None
+            assert len(reading.over_time.times) == len(reading.over_time.shares)
+            low, high = min(reading.over_time.shares), max(reading.over_time.shares)
+            assert low - 1e-9 <= reading.share <= high + 1e-9
+
+    def test_bars_of_shares_fill_their_row(self, explanation: Explanation) -> None:
+        figure = plot_shares(explanation)
+        assert figure is not None
+        (axes,) = figure.axes
+        widths: dict[float, float] = {}
+        for bar in axes.patches:
+            row = round(bar.get_y() + bar.get_height() / 2)
+            widths[row] = widths.get(row, 0.0) + bar.get_width()
+        assert len(widths) == sum(bool(edge.readings) for edge in explanation.edges)
+        assert all(abs(width - 1) < 1e-6 for width in widths.values())
 
     def test_draws_a_cost_of_exactly_zero_as_a_zero(self, informed: Explanation) -> None:
         none = Cost(1.0, 0.0, 0.0)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from mmts.errors import DataError
+from mmts.forecast_table import times_as_text
 from mmts.forecasting import Forecaster, choose_sources
-from tests.factories import DAYS, ITEMS, START, make_frames
+from tests.factories import DAYS, ITEMS, START, make_frames, write_frames
 
 END = START + pd.Timedelta(days=DAYS)
 
@@ -28,7 +31,7 @@ def test_the_default_origin_is_the_end_of_what_is_known_of_each_item(
     frames["load"] = load[(load["item"] == "north") | (load["time"] < END - pd.Timedelta("5h"))]
     forecast = forecaster.predict(frames)
     origins = forecast.groupby("item_id")["origin"].unique().explode()
-    assert origins.to_dict() == {"north": str(END), "south": str(END - pd.Timedelta("5h"))}
+    assert origins.to_dict() == {"north": END, "south": END - pd.Timedelta("5h")}
 
 
 def test_the_forecast_is_long_and_in_the_order_of_the_design(forecaster: Forecaster) -> None:
@@ -197,3 +200,110 @@ def test_rolling_forecasts_without_any_origin_are_refused(
         forecast = forecaster.predict(frames, "2024-01-10", "2024-01-10T03:00")
     assert set(forecast["item_id"]) == {"north"}
     assert "item 'south' is not known from 2024-01-10 to" in caplog.text
+
+
+def test_times_and_items_come_back_as_the_frame_has_them(forecaster: Forecaster) -> None:
+    frames = make_frames()
+    numbers = {"north": 1, "south": 2}
+    for name in ("load", "weather", "plan", "site"):
+        frames[name]["item"] = frames[name]["item"].map(numbers)
+    forecast = forecaster.predict(frames, "2024-01-10")
+    assert forecast["item_id"].tolist() == [1] * 6 + [2] * 6
+    merged = frames["load"].merge(
+        forecast, left_on=["item", "time"], right_on=["item_id", "timestamp"]
+    )
+    assert len(merged) == len(forecast)
+    written = forecaster.predict(frames, "2024-01-10", as_text=True)
+    assert written["timestamp"].tolist() == forecast["timestamp"].astype(str).tolist()
+    assert written["item_id"].tolist() == ["1"] * 6 + ["2"] * 6
+    pd.testing.assert_frame_equal(times_as_text(forecast).iloc[:, 1:], written.iloc[:, 1:])
+
+
+def test_times_given_as_text_come_back_as_text(forecaster: Forecaster, tmp_path: Path) -> None:
+    frames = make_frames()
+    write_frames(tmp_path, frames)
+    files = {name: tmp_path / f"{name}.csv" for name in frames}
+    read = {name: pd.read_csv(file) for name, file in files.items()}
+    from_files, from_text = forecaster.predict(files), forecaster.predict(read)
+    pd.testing.assert_frame_equal(from_files, from_text)
+    assert from_files["timestamp"].iloc[0] == str(END)
+    pd.testing.assert_frame_equal(from_files, forecaster.predict(frames, as_text=True))
+
+
+def test_rows_may_come_in_any_order(forecaster: Forecaster) -> None:
+    frames = make_frames()
+    shuffled = {name: frame.sample(frac=1, random_state=0) for name, frame in frames.items()}
+    forecast = forecaster.predict(shuffled).sort_values(["item_id", "step"], ignore_index=True)
+    pd.testing.assert_frame_equal(forecast, forecaster.predict(frames), rtol=1e-5)
+
+
+def test_several_origins_are_those_from_each_alone(
+    forecaster: Forecaster, caplog: pytest.LogCaptureFixture
+) -> None:
+    frames = make_frames()
+    load = frames["load"]
+    frames["load"] = load[(load["item"] == "north") | (load["time"] < "2024-01-10")]
+    # Once each, in order, whatever they are written as.
+    origins = ["2024-01-12T06:00", np.datetime64("2024-01-09"), date(2024, 1, 9)]
+    forecast = forecaster.predict(frames, origins)
+    alone = pd.concat([forecaster.predict(frames, origin) for origin in origins[:2]])
+    expected = alone.sort_values(["item_id", "origin", "step"], ignore_index=True)
+    pd.testing.assert_frame_equal(forecast, expected, rtol=1e-4)
+    assert forecast.groupby("item_id")["origin"].nunique().to_dict() == {"north": 2, "south": 1}
+    assert "origin 2024-01-12T06:00 lies outside what is known of item 'south'" in caplog.text
+    moments = pd.DatetimeIndex(["2024-01-09", "2024-01-12T06:00"])
+    for same in (moments, pd.Series(moments), moments.to_numpy()):
+        pd.testing.assert_frame_equal(forecaster.predict(frames, same), forecast)
+
+
+@pytest.mark.parametrize(
+    ("origin", "words"),
+    [
+        ([], "the list is empty"),
+        (["2024-01-10", "soon"], "origin 'soon' is no time"),
+        (pd.NaT, "is no time"),
+        (7, "is no time"),
+        (["2030-01-01", "2024-01-05T07:30"], "does not stand on the grid"),
+    ],
+)
+def test_impossible_origins_are_refused(forecaster: Forecaster, origin: object, words: str) -> None:
+    with pytest.raises(DataError) as caught:
+        forecaster.predict(make_frames(), origin)  # type: ignore[arg-type]
+    assert words in str(caught.value)
+
+
+def test_until_goes_with_one_origin(forecaster: Forecaster) -> None:
+    with pytest.raises(DataError, match="a single one"):
+        forecaster.predict(make_frames(), ["2024-01-10", "2024-01-11"], "2024-01-12")
+
+
+def test_a_stream_that_is_none_is_left_out(forecaster: Forecaster) -> None:
+    frames = make_frames()
+    without = {name: frame for name, frame in frames.items() if name != "weather"}
+    forecast = forecaster.predict({**frames, "weather": None})
+    pd.testing.assert_frame_equal(forecast, forecaster.predict(without))
+
+
+def test_a_frame_alone_is_told_how_to_be_given(forecaster: Forecaster) -> None:
+    with pytest.raises(DataError, match=r"DataFrame is no mapping\. .* \{'load': \.\.\.\}"):
+        forecaster.predict(make_frames()["load"])  # type: ignore[arg-type]
+
+
+def test_the_columns_that_are_read_are_listed(forecaster: Forecaster) -> None:
+    listed = forecaster.describe_streams()
+    frames = make_frames()
+    for name, rows in listed.groupby("stream"):
+        assert set(rows["column"]) == set(frames[str(name)].columns)
+    roles = listed.set_index(["stream", "column"])["role"]
+    assert roles["load", "time"] == "time"
+    assert roles["load", "item"] == "item"
+    assert roles["load", "load"] == "target"
+    assert roles["plan", "shift"] == "future"
+    assert roles["site", "area"] == "static"
+
+
+def test_a_forecaster_says_what_it_forecasts(forecaster: Forecaster) -> None:
+    assert repr(forecaster) == (
+        "<Forecaster of load, 6 steps of 1h ahead (0.1, 0.5, 0.9), from load, weather, plan, "
+        "news, site>"
+    )

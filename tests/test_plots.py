@@ -23,7 +23,9 @@ from mmts.plots import (
     forecast_picture,
     plot_error_by_step,
     plot_forecast,
+    plot_learning,
     plot_test_windows,
+    read_history,
     to_png,
 )
 from tests.factories import START, make_frames
@@ -217,7 +219,7 @@ def test_history_is_what_the_sources_hold_up_to_the_end_of_the_forecast(
     begin, end = ORIGIN - pd.Timedelta(hours=18), ORIGIN + pd.Timedelta(hours=6)
     for item, rows in history.groupby("item_id"):
         own = load[(load["item"] == item) & (load["time"] >= begin) & (load["time"] < end)]
-        assert rows["timestamp"].tolist() == own["time"].astype(str).tolist()
+        assert rows["timestamp"].tolist() == own["time"].tolist()
         np.testing.assert_allclose(rows["value"], own["load"], rtol=1e-5)
 
 
@@ -251,6 +253,41 @@ def test_test_windows_go_from_best_to_worst(evaluation: Evaluation, dataset: Dat
         assert 2 * np.isfinite(actual).sum() >= 6
     assert len(errors) == 6
     assert errors == sorted(errors)
+
+
+def make_history(num_epochs: int) -> list[dict[str, float]]:
+    rows = [{"epoch": 0, "val/loss": 0.9}]
+    for epoch in range(1, num_epochs + 1):
+        rows.append(
+            {
+                "epoch": epoch,
+                "train/loss": 1 / epoch,
+                "val/loss": 0.5 + (epoch - 3) ** 2 / 1000,
+                "train/windows_per_second": 1000.0 * epoch,
+                "train/wait_share": 0.02,
+            }
+        )
+    return rows
+
+
+@pytest.mark.parametrize("num_epochs", [1, 6, 200])
+def test_learning_curves_mark_the_best_epoch(num_epochs: int) -> None:
+    figure = plot_learning(make_history(num_epochs))
+    assert_readable(figure)
+    losses, speed = figure.axes
+    assert line(losses, "validation").size == num_epochs + 1
+    (best,) = [found for found in losses.lines if str(found.get_label()).startswith("best")]
+    assert best.get_xdata() == min(3, num_epochs)
+    assert "2.0%" in speed.get_xlabel()
+
+
+def test_learning_curves_of_a_training_that_was_killed(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    path.write_text('{"epoch": 0, "val/loss": 0.9}\n{"epoch": 1, "val')
+    history = read_history(path)
+    assert history == [{"epoch": 0, "val/loss": 0.9}]
+    assert_readable(plot_learning(history))
+    assert_readable(plot_learning([]))
 
 
 def test_pictures_need_no_global_state() -> None:

@@ -11,6 +11,7 @@ import pytest
 from mmts.config import load_config
 from mmts.tuning.space import load_searched_config
 from tests.conftest import ROOT, Command
+from tests.factories import make_frames, make_settings, write_config, write_frames
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = [textwrap.dedent(text) for text in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)]
@@ -38,6 +39,29 @@ def test_the_search_shown_is_valid(tmp_path: Path) -> None:
     path = tmp_path / "load.yaml"
     path.write_text(streams + search)
     assert len(load_searched_config(path).tuning.search) == 3
+
+
+def test_the_python_shown_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (shown,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names = ("load", "weather", "plan")
+    frames = {name: make_frames()[name] for name in names}
+    settings = make_settings() | {"name": "my-load"}
+    settings["data"]["streams"] = {name: settings["data"]["streams"][name] for name in names}
+    del settings["model"]
+    settings["training"] |= {"steps_per_epoch": 1, "patience": 1}
+    write_frames(tmp_path, frames)
+    write_config(tmp_path, settings).rename(tmp_path / "load.yaml")
+    monkeypatch.chdir(tmp_path)
+    known = dict(frames)
+    exec(shown.replace('"training.max_epochs": 5', '"training.max_epochs": 1'), known)
+    assert len(known["forecast"]) == 2 * 6
+    load = known["load"]
+    merged = load.merge(
+        known["forecaster"].predict(known["frames"], "2024-01-10"),
+        left_on=["item", "time"],
+        right_on=["item_id", "timestamp"],
+    )
+    assert len(merged) == 2 * 6
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#:]+)\)", README))

@@ -29,7 +29,7 @@ from mmts.data.findings.leaks import find_leaks
 from mmts.data.gathering import WindowGatherer
 from mmts.data.layout import build_schema, fit_schema
 from mmts.data.reading.reader import choose_columns, require_trained_columns
-from mmts.data.reading.sources import Source
+from mmts.data.reading.sources import Source, of_stream
 from mmts.data.scaling import StreamScaling, calendar_scaling, category_sizes, fit_scaling
 from mmts.data.schema import DataSchema, StreamSchema
 from mmts.data.splits import SPLITS, Split, resolve_split
@@ -228,7 +228,7 @@ def load_streams(
     cache = choose_cache(config, sources)
     tables, problems = {}, []
     for name, source in sources.items():
-        stream = config.streams[name]
+        stream, source = config.streams[name], of_stream(source, name)
         try:
             require_trained_columns(source, schema.streams[name], stream)
             table = load_table(source, stream, schema.streams[name].columns, cache)

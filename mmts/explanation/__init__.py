@@ -4,7 +4,7 @@ from mmts.explanation.costs import INTERVAL, Cost, Metric, switched_off
 from mmts.explanation.edges import EdgeMeter, Strength
 from mmts.explanation.lags import LagProfile
 from mmts.explanation.passes import check_request, explain
-from mmts.explanation.reading import SourceReading, TokenShares
+from mmts.explanation.reading import SharesOverTime, SourceReading, TokenShares
 from mmts.explanation.report import EdgeExplanation, Explanation, StreamExplanation
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Explanation",
     "LagProfile",
     "Metric",
+    "SharesOverTime",
     "SourceReading",
     "StreamExplanation",
     "Strength",

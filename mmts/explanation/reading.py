@@ -28,18 +28,31 @@ class TokenShares:
 
 
 @dataclass(frozen=True)
+class SharesOverTime:
+    """Mean share of a source by target token, where these stand at the same times in all windows.
+
+    times: (token,) seconds from the origin to the end of a token. shares: (token,).
+    """
+
+    times: tuple[float, ...]
+    shares: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class SourceReading:
     """How an edge reads one source.
 
     share: mean over target tokens of what all tokens of the source get.
     lags: None where one side stands in no time. tokens: None there, where the tokens stand
-    elsewhere in each window, and where there are too many pairs of them.
+    elsewhere in each window, and where there are too many pairs of them. over_time: None where the
+    target stands in no time, or elsewhere in each window.
     """
 
     source: str
     share: float
     lags: LagProfile | None
     tokens: TokenShares | None
+    over_time: SharesOverTime | None = None
 
 
 class ReadingMeter:
@@ -49,6 +62,9 @@ class ReadingMeter:
         self.source = source
         self.num_tokens = 0
         self.total = 0.0
+        self.target_times: _Times | None = None
+        self.by_target = torch.zeros(0)
+        self.target_counts = torch.zeros(0)
         self.lags: LagMeter | None = None
         self.times: tuple[_Times, _Times] | None = None
         self.sums: Tensor | None = None
@@ -64,6 +80,8 @@ class ReadingMeter:
         shares = (shares * counted).cpu().double()
         self.num_tokens += int(target.observed.sum())
         self.total += float(shares.sum())
+        if not target.ageless:
+            self._add_over_time(target, shares.sum(dim=(0, 2)))
         if target.ageless or source.ageless:
             return
         if self.lags is None:
@@ -79,7 +97,23 @@ class ReadingMeter:
             self.total / self.num_tokens if self.num_tokens else 0.0,
             None if self.lags is None else self.lags.finish(self.num_tokens),
             self._finish_tokens(),
+            self._finish_over_time(),
         )
+
+    def _add_over_time(self, target: TokenGrid, sums: Tensor) -> None:
+        if self.target_times is None:
+            self.target_times = _Times(target.end.shape[1])
+            self.by_target, self.target_counts = torch.zeros_like(sums), torch.zeros_like(sums)
+        self.target_times.add(target.end, target.observed)
+        self.by_target += sums
+        self.target_counts += target.observed.sum(dim=0).cpu()
+
+    def _finish_over_time(self) -> SharesOverTime | None:
+        times = self.target_times
+        if times is None or not times.are_fixed or not times.seen.any():
+            return None
+        means = (self.by_target / self.target_counts.clamp(min=1))[times.seen]
+        return SharesOverTime(tuple(times.low[times.seen].tolist()), tuple(means.tolist()))
 
     def _add_tokens(self, target: TokenGrid, source: TokenGrid, shares: Tensor) -> None:
         if self.times is None:

@@ -8,6 +8,9 @@ from torch.nn import functional
 
 from mmts.tokens import Tokens
 
+FEW_STEPS = 64
+"""Steps up to which it is quicker to hold each against every token."""
+
 
 def read_steps(step_edges: Tensor, tokens: Tokens) -> Tensor:
     """Return the mean of the observed tokens that overlap each step, (batch, horizon, dim).
@@ -15,9 +18,25 @@ def read_steps(step_edges: Tensor, tokens: Tokens) -> Tensor:
     Zero where there is none. An event has no length: it belongs to the step in which it begins.
     step_edges: (batch, horizon + 1) seconds relative to the origin.
     """
+    is_short = step_edges.shape[1] - 1 <= FEW_STEPS
+    return read_by_overlap(step_edges, tokens) if is_short else read_by_order(step_edges, tokens)
+
+
+def read_by_overlap(step_edges: Tensor, tokens: Tokens) -> Tensor:
+    """Hold each step against every token; takes steps times tokens."""
+    grid, begin, end = tokens.grid, step_edges[:, :-1, None], step_edges[:, 1:, None]
+    reaches = (grid.end[:, None, :] > begin) | (grid.start[:, None, :] >= begin)
+    overlaps = (grid.start[:, None, :] < end) & reaches & grid.observed[:, None, :]
+    shares = overlaps.float() / overlaps.sum(dim=-1, keepdim=True).clamp(min=1)
+    return shares.to(tokens.values.dtype) @ tokens.values
+
+
+def read_by_order(step_edges: Tensor, tokens: Tokens) -> Tensor:
+    """Look steps up in tokens in order of time; takes tokens times channels.
+
+    Of the tokens that begin before a step ends, all overlap it that are not over when it begins.
+    """
     grid = tokens.grid
-    # Of the tokens that begin before a step ends, all overlap it that are not over when it begins.
-    # Both are looked up in order of time, so that no step meets every token.
     over = torch.where(grid.end > grid.start, grid.end, _just_after(grid.start))
     began_sum, began = _up_to(grid.start, tokens, step_edges[:, 1:], inclusive=False)
     over_sum, ended = _up_to(over, tokens, step_edges[:, :-1], inclusive=True)

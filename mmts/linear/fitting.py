@@ -23,8 +23,8 @@ PENALTIES = tuple(10.0**exponent for exponent in range(2, -7, -1))
 """Penalties to choose from, per train window: with 1,000 windows these are 10^5 to 10^-3. Smaller
 ones are tried until two in a row were no better."""
 
-MAX_NUMBERS = 2**28
-"""Numbers that are kept of all windows, 1 GiB; of more windows evenly spread ones are taken."""
+MAX_NUMBERS = 2**27
+"""Numbers that are kept of all windows, 512 MiB; of more windows evenly spread ones are taken."""
 
 NUM_COMPARED = 6
 """Steps at which penalties are compared: to solve for every step takes longer."""

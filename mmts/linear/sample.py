@@ -62,13 +62,19 @@ def lay_out(
     """Lay out every so many windows; features: None where the target's own past is enough."""
     schema = windows.schema
     chosen = torch.arange(0, len(windows), stride)
-    pieces: list[tuple[Tensor, ...]] = []
+    held: list[Tensor] = []
+    begin = 0
     for batch in windows.batches(_BATCH_SIZE, chosen):
         past, base = own_past(level, batch.streams[schema.target_stream], schema.target)
         spread = measure_unit(unit, batch.streams, schema)
         rows = past[:, :0, 0] if features is None else features(batch.streams, spread)
         ahead = ((batch.target - base) / spread).masked_fill(~batch.target_observed, 0.0)
         past = (past / spread).transpose(1, 2)
-        pieces.append((past, rows, ahead, batch.target_observed, spread))
-    past, rows, ahead, observed, spread = (torch.cat(part) for part in zip(*pieces, strict=True))
+        parts = (past, rows, ahead, batch.target_observed, spread)
+        # There may be very many: they are written where they stay.
+        held = held or [part.new_empty(len(chosen), *part.shape[1:]) for part in parts]
+        for whole, part in zip(held, parts, strict=True):
+            whole[begin : begin + len(batch)] = part
+        begin += len(batch)
+    past, rows, ahead, observed, spread = held
     return Sample(past, rows, ahead, observed, spread, windows.windows.origins[chosen])

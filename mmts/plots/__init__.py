@@ -7,7 +7,9 @@ from mmts.plots.evaluation import plot_error_by_step, plot_test_windows
 from mmts.plots.explanation import plot_edges, plot_streams
 from mmts.plots.forecast import extract_history, forecast_picture, plot_forecast
 from mmts.plots.graph import plot_graph
+from mmts.plots.learning import plot_learning, read_history
 from mmts.plots.quantile_coverage import plot_quantile_coverage
+from mmts.plots.shares import plot_shares, plot_shares_over_time
 from mmts.plots.style import to_picture, to_png, to_svg
 from mmts.plots.subsets import plot_subsets
 
@@ -21,11 +23,15 @@ __all__ = [
     "plot_forecast",
     "plot_graph",
     "plot_lags",
+    "plot_learning",
     "plot_quantile_coverage",
+    "plot_shares",
+    "plot_shares_over_time",
     "plot_streams",
     "plot_subsets",
     "plot_test_windows",
     "plot_token_shares",
+    "read_history",
     "to_picture",
     "to_png",
     "to_svg",

@@ -64,7 +64,7 @@ def plot_lags(explanation: Explanation) -> Figure | None:
     if not panels:
         return None
     chosen = panels[:MAX_PANELS]
-    figure, axes_of = _new_grid(chosen, len(panels), "How far back edges look", 2.15)
+    figure, axes_of = new_grid(len(chosen), len(panels), "How far back edges look", 2.15)
     for axes, panel in zip(axes_of, chosen, strict=True):
         lags = panel.reading.lags
         assert lags is not None
@@ -83,7 +83,7 @@ def plot_lags(explanation: Explanation) -> Figure | None:
             if lags.first >= 0
             else "read that long before (below 0: after)"
         )
-    for axes in axes_of[:: _num_columns(len(chosen))]:
+    for axes in axes_of[:: num_columns(len(chosen))]:
         axes.set_ylabel("mean share")
     axes_of[0].legend(frameon=False, fontsize=8, labelcolor=INK)
     return figure
@@ -98,7 +98,7 @@ def plot_token_shares(explanation: Explanation) -> Figure | None:
     if not panels:
         return None
     chosen = panels[:MAX_PANELS]
-    figure, axes_of = _new_grid(chosen, len(panels), "Which token reads which", 2.5)
+    figure, axes_of = new_grid(len(chosen), len(panels), "Which token reads which", 2.5)
     for axes, panel in zip(axes_of, chosen, strict=True):
         tokens = panel.reading.tokens
         assert tokens is not None
@@ -114,8 +114,8 @@ def plot_token_shares(explanation: Explanation) -> Figure | None:
         bar.ax.tick_params(labelsize=7.5, colors=INK, length=2)
         # Of the axes of a bar nobody asks for the name.
         bar.ax.set_ylabel("share", fontsize=8, color=INK)
-        _label_tokens(axes, "x", tokens.source_times)
-        _label_tokens(axes, "y", tokens.target_times)
+        label_tokens(axes, "x", tokens.source_times)
+        label_tokens(axes, "y", tokens.target_times)
         axes.set_xlabel(f"middle of a token of {panel.reading.source}, from the origin")
         axes.set_ylabel("end of a token that reads")
     return figure
@@ -128,21 +128,21 @@ def _panels(explanation: Explanation) -> list[_Panel]:
     return [_Panel(edge, reading) for edge in choosing for reading in edge.readings]
 
 
-def _num_columns(num_panels: int) -> int:
+def num_columns(num_panels: int) -> int:
+    """Return how many panels stand side by side."""
     return min(3, num_panels)
 
 
-def _new_grid(
-    panels: Sequence[_Panel], total: int, title: str, height: float
-) -> tuple[Figure, list[Axes]]:
-    columns = _num_columns(len(panels))
-    rows = -(-len(panels) // columns)
-    left_out = f", {len(panels)} of {total}" if total > len(panels) else ""
+def new_grid(num_panels: int, total: int, title: str, height: float) -> tuple[Figure, list[Axes]]:
+    """Return a figure with its panels; total: of panels, where not all of them are drawn."""
+    columns = num_columns(num_panels)
+    rows = -(-num_panels // columns)
+    left_out = f", {num_panels} of {total}" if total > num_panels else ""
     figure = new_figure(max(6.5, 4.0 * columns), 0.6 + (height + 0.6) * rows, f"{title}{left_out}")
     found = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
-    for axes in found[len(panels) :]:
+    for axes in found[num_panels:]:
         axes.remove()
-    return figure, found[: len(panels)]
+    return figure, found[:num_panels]
 
 
 def _label_spans(axes: Axes, edges: Array) -> None:
@@ -152,7 +152,7 @@ def _label_spans(axes: Axes, edges: Array) -> None:
     axes.set_xlim(edges[0], edges[-1])
 
 
-def _label_tokens(axes: Axes, axis: str, times: Sequence[float]) -> None:
+def label_tokens(axes: Axes, axis: str, times: Sequence[float]) -> None:
     """Label round times; where tokens share a time, or stand out of order, some of their own."""
     if len(times) > 1 and (np.diff(times) > 0).all():
         shown = _round_times(times[0], times[-1])

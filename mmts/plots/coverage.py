@@ -150,6 +150,9 @@ def _draw_band(axes: Axes, band: _Band, dataset: Dataset, first: int, last: int)
     observed = coverage.observed[:, band.columns]
     schema = coverage.stream.schema
     owners = np.unique(coverage.items)
+    if not len(owners):
+        # A stream that is left out.
+        return
     stripes = len(owners) if schema.has_items and len(owners) <= MAX_STRIPES else 1
     if schema.clock is None and coverage.present.sum() <= MAX_TICKS:
         _draw_ticks(axes, coverage, observed, owners, stripes, extent)

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from mmts.data.dataset import load_streams
 from mmts.data.reading.sources import Source
-from mmts.data.times import format_times
 from mmts.errors import DataError
+from mmts.forecast_table import KEYS, times_as_text
 from mmts.forecasting import Forecaster
 from mmts.plots.style import (
     ACTUAL,
@@ -32,11 +32,9 @@ MAX_PANELS = 6
 NUM_HORIZONS = 4
 """Length of the history shown, in horizons."""
 
-_KEYS = ("item_id", "origin", "timestamp", "step", "target")
-
 
 def forecast_picture(
-    forecaster: Forecaster, forecast: pd.DataFrame, sources: Mapping[str, Source]
+    forecaster: Forecaster, forecast: pd.DataFrame, sources: Mapping[str, Source | None]
 ) -> bytes:
     """Draw what `Forecaster.predict` returned for these sources; returns a PNG file."""
     return to_png(plot_forecast(forecast, extract_history(forecaster, forecast, sources)))
@@ -45,33 +43,35 @@ def forecast_picture(
 def extract_history(
     forecaster: Forecaster,
     forecast: pd.DataFrame,
-    sources: Mapping[str, Source],
+    sources: Mapping[str, Source | None],
     num_horizons: int = NUM_HORIZONS,
 ) -> pd.DataFrame:
     """Return what the sources hold of the target around each forecast.
 
-    It begins some horizons before an item's origin and goes on to the end of its forecast, where
-    the sources reach that far. Returns item_id, timestamp, target, value; value is empty where it
-    is missing. Timestamps are written as in the forecast.
+    It begins some horizons before an item's first origin and goes on to the end of its last
+    forecast, where the sources reach that far. Returns item_id, timestamp, target, value; value is
+    empty where it is missing. Items and timestamps are written as in the forecast.
     """
     schema = forecaster.info.data_schema
     name = schema.target_stream
+    source = sources[name]
+    assert source is not None  # Nothing could have been forecast without.
     streams, items = load_streams(
-        forecaster.info.config.data, schema, forecaster.info.scaling, {name: sources[name]}
+        forecaster.info.config.data, schema, forecaster.info.scaling, {name: source}
     )
-    stream = streams[name]
+    stream, key_types = streams[name], forecaster.key_types(sources)
     channels = schema.target.channels("target")
     span = schema.horizon * schema.frequency
     pieces = []
     for item, rows in forecast.groupby("item_id", sort=False):
         place = items.index(str(item))
-        origin = int(_parse_times(rows["origin"])[0].astype("datetime64[us]").astype(np.int64))
+        origins = _parse_times(rows["origin"]).astype(np.int64)
+        first, last = int(origins.min()), int(origins.max())
         times = stream.times(place)
-        shown = (times >= origin - num_horizons * span) & (times < origin + span)
+        shown = (times >= first - num_horizons * span) & (times < last + span)
         values = stream.history(place)[shown][:, channels].numpy().astype(np.float64)
         values = forecaster.unscale(values[..., None])[..., 0]
-        own = schema.target.stamps(times[shown]).numpy()
-        stamps = format_times(own, schema.has_time_zone, schema.time_zone)
+        stamps = key_types.write_times(schema.target.stamps(times[shown]).numpy())
         pieces += [
             pd.DataFrame(
                 {"item_id": item, "timestamp": stamps, "target": target, "value": values[:, i]}
@@ -84,16 +84,17 @@ def extract_history(
 def plot_forecast(
     forecast: pd.DataFrame, history: pd.DataFrame, max_panels: int = MAX_PANELS
 ) -> Figure:
-    """Draw a panel per item and target: history, origin, forecast and its bands.
+    """Draw a panel per item, target and origin: history, origin, forecast and its bands.
 
     forecast: as `Forecaster.predict` returns it. history: as `extract_history` returns it.
     Panels beyond `max_panels` are left out, and the title says so.
     """
     if forecast.empty:
         raise DataError("the forecast has no row to draw.")
-    groups = list(forecast.groupby(["item_id", "target"], sort=False))
+    forecast, history = times_as_text(forecast), times_as_text(history)
+    groups = list(forecast.groupby(["item_id", "target", "origin"], sort=False))
     shown = groups[:max_panels]
-    targets = list(dict.fromkeys(target for (_, target), _ in shown))
+    targets = list(dict.fromkeys(target for (_, target, _), _ in shown))
     origins = list(dict.fromkeys(forecast["origin"]))
     num_columns = 1 if len(shown) <= 3 else 2
     num_rows = -(-len(shown) // num_columns)
@@ -102,7 +103,9 @@ def plot_forecast(
     if len(origins) == 1:
         title += f" from {say_time(origins[0])}"
     if len(groups) > len(shown):
-        title += f" (the first {len(shown)} of {len(groups)} series)"
+        is_rolling = forecast.groupby("item_id")["origin"].nunique().max() > 1
+        word = "forecasts" if is_rolling else "series"
+        title += f" (the first {len(shown)} of {len(groups)} {word})"
     figure = new_figure(10.5, 1.2 + 2.0 * num_rows, title)
     panels = figure.subplots(
         num_rows, num_columns, squeeze=False, sharex="all" if len(origins) == 1 else "none"
@@ -110,7 +113,7 @@ def plot_forecast(
     for axes in panels[len(shown) :]:
         axes.remove()
     panels = panels[: len(shown)].tolist()
-    for axes, ((item, target), rows) in zip(panels, shown, strict=True):
+    for axes, ((item, target, _), rows) in zip(panels, shown, strict=True):
         own = history[(history["item_id"] == item) & (history["target"] == target)]
         name = str(item) if len(targets) == 1 else f"{item}, {target}"
         if len(origins) > 1:
@@ -132,17 +135,17 @@ def _draw_panel(axes: Axes, forecast: pd.DataFrame, history: pd.DataFrame, title
     origin = _wall_times(forecast["origin"])[0]
     times, values = _wall_times(history["timestamp"]), history["value"].to_numpy(dtype=np.float64)
     steps = _wall_times(forecast["timestamp"])
-    before = times < steps[0]
+    before, within = times < steps[0], (times >= steps[0]) & (times <= steps[-1])
     draw_series(axes, times[before], values[before], "observed")
     outputs = {
         str(column): forecast[column].to_numpy(dtype=np.float64)
         for column in forecast.columns
-        if column not in _KEYS
+        if column not in KEYS
     }
     draw_origin(axes, origin)
     draw_forecast(axes, steps, outputs)
-    if np.isfinite(values[~before]).any():
-        draw_series(axes, times[~before], values[~before], "actual", color=ACTUAL)
+    if np.isfinite(values[within]).any():
+        draw_series(axes, times[within], values[within], "actual", color=ACTUAL)
     axes.margins(x=0.01)
     style_time_axis(axes)
 

@@ -25,7 +25,7 @@ from mmts.plots.graph_layout import (
     Route,
     lay_out,
 )
-from mmts.plots.style import INK, MUTED
+from mmts.plots.style import INK, MUTED, ShownFigure
 
 KIND_COLORS = {
     "residual": "#2f8f5b",
@@ -93,7 +93,7 @@ def plot_graph(
     listed = explained - _LINE * len(legend) - 0.1
     bottom = listed - _LINE * num_lines - 0.02
     height = layout.top + 0.65 - bottom
-    figure = Figure(figsize=(width, height), facecolor="white")
+    figure = ShownFigure(figsize=(width, height), facecolor="white")
     figure.suptitle(
         title, x=_MARGIN / width, y=1 - 0.14 / height, ha="left", va="top",
         fontsize=12, fontweight="bold", color=INK,

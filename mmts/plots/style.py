@@ -39,13 +39,23 @@ BASELINE_STYLES: tuple[dict[str, Any], ...] = (
 )
 """Last value, seasonal naive and ridge."""
 
+DPI = 150
+"""Of pictures as PNG, in pixels an inch."""
+
 Times = npt.NDArray[np.datetime64]
 Array = npt.NDArray[np.float64]
 
 
+class ShownFigure(Figure):
+    """A figure that a notebook shows as the value of a cell, without pyplot and its state."""
+
+    def _repr_png_(self) -> bytes:
+        return to_png(self)
+
+
 def new_figure(width: float, height: float, title: str) -> Figure:
     """Return an empty figure, in inches, with its title at the left."""
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    figure = ShownFigure(figsize=(width, height), layout="constrained", facecolor="white")
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
     return figure
 
@@ -150,7 +160,7 @@ def add_legend(figure: Figure, axes: Sequence[Axes]) -> None:
 def to_png(figure: Figure) -> bytes:
     """Return the picture as a PNG file."""
     picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=150)
+    figure.savefig(picture, format="png", dpi=DPI)
     return picture.getvalue()
 
 

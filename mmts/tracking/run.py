@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import posixpath
 import re
@@ -13,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mmts.tracking.config import TrackingConfig
+from mmts.tracking.note import set_section
 from mmts.tracking.outbox import Outbox
 from mmts.tracking.store import TrackingStore, locate_store
 from mmts.tracking.surroundings import mlflow_settings
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from mlflow.tracking import MlflowClient
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
@@ -31,6 +30,7 @@ _LONGEST_DATASET_NAME = 500
 _LONGEST_DIGEST = 36
 # So that the UI shows the pages for models and not those for language models.
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
+_NOTE = "mlflow.note.content"
 _REFUSED_IN_NAMES = re.compile(r"[^/\w.\- ]")
 
 
@@ -48,6 +48,11 @@ class TrackedRun:
     def run_id(self) -> str | None:
         """None when tracking is off, or as long as the store has not answered."""
         return self._outbox.run_id if self._outbox else None
+
+    @property
+    def is_tracked(self) -> bool:
+        """Whether there is a place for what is recorded."""
+        return self._outbox is not None
 
     def log_params(self, params: Mapping[str, str | int | float | bool | None]) -> None:
         """Record settings, as JSON writes them; a long one is cut."""
@@ -75,9 +80,37 @@ class TrackedRun:
 
             self._outbox.put([RunTag(key, value) for key, value in _clean_tags(tags).items()])
 
+    def find_tags(self, find: Callable[[], Mapping[str, str]]) -> None:
+        """Record words that take time to find, such as those of another program.
+
+        find: called in the background; what it raises costs no more than these words.
+        """
+
+        def send(client: MlflowClient, run_id: str) -> None:
+            for key, value in _clean_tags(find()).items():
+                client.set_tag(run_id, key, value)
+
+        self._put_file(send)
+
+    def set_section(self, heading: str, body: str) -> None:
+        """Write a section of the run's description, and leave the others as they are."""
+
+        def send(client: MlflowClient, run_id: str) -> None:
+            note = client.get_run(run_id).data.tags.get(_NOTE, "")
+            client.set_tag(run_id, _NOTE, _cut(set_section(note, heading, body), _LONGEST_TAG))
+
+        self._put_file(send)
+
     def log_text(self, text: str, artifact_file: str) -> None:
         """Keep a text as a file of the run."""
-        self._put_bytes(text.encode(), artifact_file)
+        self._put_bytes(text.encode, artifact_file)
+
+    def make_file(self, make: Callable[[], bytes], artifact_file: str) -> None:
+        """Keep what takes time to make, such as a picture, as a file of the run.
+
+        make: called in the background; what it raises costs no more than this file.
+        """
+        self._put_bytes(make, artifact_file)
 
     def log_file(self, path: Path, artifact_folder: str | None = None) -> None:
         """Keep a copy of a file; it is read in the background, at the latest in `finish`."""
@@ -85,21 +118,26 @@ class TrackedRun:
             lambda client, run_id: client.log_artifact(run_id, str(path), artifact_folder)
         )
 
-    def log_figure(self, figure: Figure, artifact_file: str) -> None:
-        """Keep a picture as PNG, as it is now: the figure may be changed or closed afterwards."""
-        if self._outbox:
-            picture = io.BytesIO()
-            figure.savefig(picture, format="png")
-            self._put_bytes(picture.getvalue(), artifact_file)
-
     def log_dataset(
-        self, name: str, source: str, digest: str, context: str, profile: Mapping[str, object]
+        self,
+        name: str,
+        source: str,
+        digest: str,
+        context: str,
+        profile: Mapping[str, object],
+        columns: Mapping[str, str] | None = None,
     ) -> None:
         """Record which data went in, without a copy of them.
 
         source: where the data lie. context: what they were for, such as `training`.
+        profile: flat, as the UI shows it line by line. columns: MLflow's type of each, such as
+        `double`, `string` or `boolean`.
         """
         described = json.dumps(dict(profile), default=str)
+        schema = None
+        if columns is not None:
+            fields = [{"name": x, "type": columns[x], "required": False} for x in columns]
+            schema = json.dumps({"mlflow_colspec": fields})
 
         def send(client: MlflowClient, run_id: str) -> None:
             from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -109,6 +147,7 @@ class TrackedRun:
                 digest=digest[:_LONGEST_DIGEST],
                 source_type="local",
                 source=json.dumps({"uri": source}),
+                schema=schema,
                 profile=described,
             )
             tags = [InputTag("mlflow.data.context", context)]
@@ -121,13 +160,13 @@ class TrackedRun:
         if self._outbox:
             self._outbox.close(_ending(status) if self._sets_status else None)
 
-    def _put_bytes(self, content: bytes, artifact_file: str) -> None:
+    def _put_bytes(self, make: Callable[[], bytes], artifact_file: str) -> None:
         folder, name = posixpath.split(artifact_file)
 
         def send(client: MlflowClient, run_id: str) -> None:
             with tempfile.TemporaryDirectory() as temporary:
                 file = Path(temporary) / name
-                file.write_bytes(content)
+                file.write_bytes(make())
                 client.log_artifact(run_id, str(file), folder or None)
 
         self._put_file(send)
@@ -158,7 +197,7 @@ def start_run(
     place = locate_store(config.uri, store)
     words = _clean_tags({**config.tags, **(tags or {})})
     if description:
-        words["mlflow.note.content"] = _cut(description, _LONGEST_TAG)
+        words[_NOTE] = _cut(description, _LONGEST_TAG)
 
     def open_run(client: MlflowClient) -> str:
         if run_id is not None and _is_known(client, run_id):
@@ -166,7 +205,7 @@ def start_run(
             for key, value in words.items():
                 client.set_tag(run_id, key, value)
             return run_id
-        folder = _experiment_id(client, config.experiment or experiment, place)
+        folder = find_experiment(client, config.experiment or experiment, place)
         return str(client.create_run(folder, tags=words, run_name=run_name).info.run_id)
 
     return TrackedRun(_open(place, open_run, "training goes on"))
@@ -208,7 +247,8 @@ def _ending(status: Status) -> Callable[[MlflowClient, str], None]:
     return lambda client, run_id: client.set_terminated(run_id, status, ended)
 
 
-def _experiment_id(client: MlflowClient, name: str, place: TrackingStore) -> str:
+def find_experiment(client: MlflowClient, name: str, place: TrackingStore) -> str:
+    """Return the id of an experiment, which is made where there is none of that name."""
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)

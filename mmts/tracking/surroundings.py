@@ -15,6 +15,7 @@ _SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 # The first three carry the handlers that MLflow installs; urllib3 warns of every retry.
 _LOGGERS = ("mlflow", "alembic", "sqlalchemy.engine", "urllib3.connectionpool")

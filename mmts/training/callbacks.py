@@ -13,6 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from mmts.checkpoint import CheckpointInfo, save_checkpoint
+from mmts.data.times import say_span
 from mmts.errors import TrainingError
 from mmts.tracking.run import TrackedRun
 from mmts.training.module import ForecastingModule
@@ -75,7 +76,7 @@ class EpochLog(pl.Callback):
         self.num_windows = num_windows
         self.log_every_n_steps = log_every_n_steps
         self.writer = writer
-        self.began = self.seconds = 0.0
+        self.began = self.seconds = self.first_began = 0.0
 
     def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Tell what training starts from."""
@@ -88,6 +89,8 @@ class EpochLog(pl.Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
         self.began = time.monotonic()
+        if trainer.current_epoch == 0:
+            self.first_began = self.began
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
@@ -116,14 +119,22 @@ class EpochLog(pl.Callback):
         self._write({"epoch": epoch, **metrics})
         self.run.log_metrics(metrics, step=epoch)
         logger.info(
-            "epoch %d/%s: train %.4f, validation %.4f%s (%.0f windows/s)",
+            "epoch %d/%s: train %.4f, validation %.4f%s (%.0f windows/s%s)",
             epoch,
             trainer.max_epochs,
             metrics["train/loss"],
             metrics["val/loss"],
             ", best so far" if self.writer.best_epoch == epoch else "",
             metrics["train/windows_per_second"],
+            self._say_time_left(epoch, trainer.max_epochs),
         )
+
+    def _say_time_left(self, epoch: int, max_epochs: int | None) -> str:
+        if max_epochs is None or epoch >= max_epochs:
+            return ""
+        seconds = (time.monotonic() - self.first_began) / epoch * (max_epochs - epoch)
+        # At most, as training stops early where validation gets no better.
+        return f", at most {say_span(max(1, round(seconds)) * 1_000_000)} left"
 
     def _write(self, line: dict[str, float]) -> None:
         with self.path.open("a", encoding="utf-8") as file:

@@ -37,6 +37,12 @@ class TrainingConfig(Config):
     warmup_fraction: float = Field(
         0.1, ge=0, lt=1, description="Share of all steps over which the learning rate rises."
     )
+    weight_averaging: int | None = Field(
+        8,
+        ge=0,
+        description="Validated and kept is a mean of the weights over about the last n / "
+        "(weight_averaging + 1) of n steps; null keeps the weights of the last step alone.",
+    )
     gradient_clip: float | None = Field(
         1.0, gt=0, description="Largest norm of the gradient; null switches clipping off."
     )

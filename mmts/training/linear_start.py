@@ -46,6 +46,8 @@ def start_model(
 def _fit(settings: LinearConfig, is_robust: bool, dataset: Dataset) -> LinearFit:
     began = time.monotonic()
     train, validation = dataset.windows("train"), dataset.windows("validation")
+    # It may take a minute, in which nothing else would be said.
+    logger.info("fitting the linear path on %d windows", len(train))
     fit = fit_linear(train, validation, dataset.category_sizes, settings, is_robust)
     logger.info(
         "linear path: reads %s, fitted on %s of the train windows in %.1f s",

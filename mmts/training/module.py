@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytorch_lightning as pl
 import torch
@@ -26,7 +26,8 @@ class ForecastingModule(pl.LightningModule):
 
     num_steps: taken so far. epoch_steps: taken in this epoch.
     round_losses: (step,), of the last round. validation_loss: the last one. Losses are those over
-    the parts of all processes. waiting: for the batches of this epoch.
+    the parts of all processes. waiting: for the batches of this epoch. step_listener: told after
+    each step how many there were in this epoch, as a round of a large model takes its time.
     """
 
     round_losses: Tensor
@@ -54,6 +55,7 @@ class ForecastingModule(pl.LightningModule):
         self.epoch_steps = 0
         self.validation_loss = math.nan
         self.waiting = Waiting()
+        self.step_listener: Callable[[int], None] | None = None
         for name in ("train_sum", "validation_sum", "validation_count"):
             self.register_buffer(name, torch.zeros((), dtype=torch.float64), persistent=False)
 
@@ -75,6 +77,8 @@ class ForecastingModule(pl.LightningModule):
             self.optimisation.descend(self.num_steps)
             self.num_steps += 1
             losses.append(loss.detach())
+            if self.step_listener is not None:
+                self.step_listener(self.epoch_steps + len(losses))
         self.round_losses = self.processes.add_up(torch.stack(losses)) / self.processes.count
         self.epoch_steps += len(losses)
         self.train_sum += self.round_losses.sum()
@@ -87,6 +91,16 @@ class ForecastingModule(pl.LightningModule):
     def learning_rate(self) -> float:
         """The rate of the last step."""
         return self.optimisation.learning_rate(self.num_steps - 1)
+
+    def on_validation_start(self) -> None:
+        """Put the mean of the weights in their place, which is what is validated and kept."""
+        if self.optimisation.average is not None:
+            self.optimisation.average.swap()
+
+    def on_validation_end(self) -> None:
+        """Put the weights back; callbacks have kept what they want by now."""
+        if self.optimisation.average is not None:
+            self.optimisation.average.swap()
 
     def on_validation_epoch_start(self) -> None:
         """Begin the sums of a validation."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mmts.data.batch import Batch
 from mmts.losses import masked_mean
 from mmts.model import MultimodalForecaster
+from mmts.training.averaging import WeightAverage
 from mmts.training.config import TrainingConfig
 from mmts.training.processes import ALONE, Processes
 from mmts.training.running_means import RunningMeans
@@ -50,6 +51,8 @@ class Optimisation:
             # All weights in one call: small ones are many, and each call costs.
             fused=True,
         )
+        order = config.weight_averaging
+        self.average = None if order is None else WeightAverage(self.weights, order)
 
     def learning_rate(self, step: int) -> float:
         """Return the rate of a step, counted from 0."""
@@ -79,5 +82,7 @@ class Optimisation:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step)
         self.optimizer.step()
+        if self.average is not None:
+            self.average.update(step)
         self.optimizer.zero_grad()
         self.running_means.even_out()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import pytorch_lightning as pl
 from rich.console import Console
@@ -14,7 +13,6 @@ from rich.progress import (
     ProgressColumn,
     Task,
     TextColumn,
-    TimeRemainingColumn,
 )
 from rich.text import Text
 
@@ -30,6 +28,20 @@ class _Rate(ProgressColumn):
         return Text(f"{task.completed / max(task.elapsed or 0.0, 1e-3):,.0f} windows/s")
 
 
+class _TimeLeft(ProgressColumn):
+    """Time left in this epoch, and at most in all of them, as training may stop early."""
+
+    def render(self, task: Task) -> Text:
+        if not task.completed or not task.total or task.elapsed is None:
+            return Text("")
+        whole = task.elapsed * task.total / task.completed
+        left = whole - task.elapsed
+        # An earlier epoch tells what validating takes, too.
+        more = task.fields["epochs_after"] * (task.fields["seconds_per_epoch"] or whole)
+        in_all = f", at most {_say(left + more)} in all" if more else ""
+        return Text(f"{_say(left)} left{in_all}")
+
+
 class EpochProgress(pl.Callback):
     """Draws a bar with windows per second and the time left, and takes it away after each epoch.
 
@@ -40,35 +52,48 @@ class EpochProgress(pl.Callback):
         """Draw on standard error; num_windows: of one epoch."""
         self.num_windows = num_windows
         self.drawn = 0.0
+        self.began = 0.0
+        self.batch_size = 0
         self.bar: Progress | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock, and ask to be told of each step."""
+        assert isinstance(pl_module, ForecastingModule)
+        self.began = time.monotonic()
+        self.batch_size = pl_module.config.batch_size
+        if trainer.is_global_zero:
+            pl_module.step_listener = self._move_on
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin a bar."""
         if not trainer.is_global_zero:
             return
+        assert trainer.max_epochs is not None
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             _Rate(),
-            TimeRemainingColumn(),
+            _TimeLeft(),
             console=Console(stderr=True),
             auto_refresh=False,
             transient=True,
         )
-        name = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        self.bar.add_task(name, total=self.num_windows)
+        done = trainer.current_epoch
+        seconds = (time.monotonic() - self.began) / done if done else None
+        self.bar.add_task(
+            f"epoch {done + 1}/{trainer.max_epochs}",
+            total=self.num_windows,
+            epochs_after=trainer.max_epochs - done - 1,
+            seconds_per_epoch=seconds,
+        )
         self.bar.start()
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
-    ) -> None:
-        """Move on."""
-        assert isinstance(pl_module, ForecastingModule)
+    def _move_on(self, num_steps: int) -> None:
         now = time.monotonic()
         if self.bar is not None and now - self.drawn >= _SECONDS_BETWEEN:
             self.drawn = now
-            read = min(pl_module.epoch_steps * pl_module.config.batch_size, self.num_windows)
+            read = min(num_steps * self.batch_size, self.num_windows)
             self.bar.update(self.bar.task_ids[0], completed=read, refresh=True)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -85,3 +110,9 @@ class EpochProgress(pl.Callback):
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
+
+
+def _say(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

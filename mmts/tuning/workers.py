@@ -127,7 +127,10 @@ class _Team:
             except queue.Empty:
                 return
             if kind == "log":
-                logging.getLogger(content.name).handle(content)
+                log = logging.getLogger(content.name)
+                # Which `handle` alone does not ask.
+                if log.isEnabledFor(content.levelno):
+                    log.handle(content)
             elif kind == "ended":
                 report(content)
             else:

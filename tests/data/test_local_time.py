@@ -44,7 +44,7 @@ def settings(horizon: str | int, zone: str | None = None, **streams: dict[str, A
 
 
 def stamps_of(forecaster: Forecaster, rows: pd.DataFrame, origin: str | None = None) -> list[str]:
-    return forecaster.predict({"sales": rows}, origin)["timestamp"].tolist()
+    return forecaster.predict({"sales": rows}, origin, as_text=True)["timestamp"].tolist()
 
 
 def window_at(data: Dataset, origin: str, stream: str = "sales") -> StreamWindow:
@@ -191,7 +191,7 @@ def test_months_quarters_and_years_are_forecast_as_they_are_stamped(
     last = known.assign(sales=known["sales"].where(known["time"] < known["time"].max(), 1e3))
     assert not plain.equals(forecaster.predict({"sales": last}, origin))
     assert forecaster.predict({"sales": known})["origin"].unique().tolist() == [
-        f"{origin} 00:00:00"
+        pd.Timestamp(origin)
     ]
 
 

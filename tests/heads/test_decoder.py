@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import product
 
 import pytest
 import torch
 
-from mmts.heads.covering import read_steps
+from mmts.heads.covering import FEW_STEPS, read_by_order, read_by_overlap, read_steps
 from mmts.heads.decoder import HorizonDecoder
 from mmts.interactions.base import NodeSpec
 from mmts.tokens import TokenGrid, Tokens
@@ -62,8 +62,11 @@ def test_a_step_beyond_what_is_known_reads_nothing() -> None:
     assert not short[2:].any()
 
 
+@pytest.mark.parametrize("read_by", [read_by_order, read_by_overlap])
 @pytest.mark.parametrize("seed", range(3))
-def test_reading_by_order_in_time_is_reading_by_overlap(seed: int) -> None:
+def test_both_ways_read_the_mean_of_what_overlaps(
+    read_by: Callable[[torch.Tensor, Tokens], torch.Tensor], seed: int
+) -> None:
     torch.manual_seed(seed)
     edges = torch.randint(0, 4, (3, 6)).cumsum(dim=1).float()
     # In no order, of any length, some of none, and many that begin or end at the same moment.
@@ -71,7 +74,7 @@ def test_reading_by_order_in_time_is_reading_by_overlap(seed: int) -> None:
     end = begin + torch.randint(0, 4, (3, 20))
     grid = TokenGrid(begin, end, torch.zeros_like(begin), torch.rand(3, 20) < 0.7)
     tokens = Tokens(torch.randn(3, 20, 5), grid)
-    read = read_steps(edges, tokens)
+    read = read_by(edges, tokens)
     for window, step in product(range(3), range(5)):
         low, high = edges[window, step], edges[window, step + 1]
         chosen = grid.observed[window] & (begin[window] < high)
@@ -84,7 +87,16 @@ def test_a_step_that_one_token_covers_reads_it_to_the_bit() -> None:
     torch.manual_seed(0)
     tokens = make_tokens(-2, 1, 6, 3)
     tokens.values.mul_(torch.tensor([1e-3, 1.0, 1e3]))
-    assert read_steps(EDGES, tokens).equal(tokens.values[:, 2:])
+    assert read_by_order(EDGES, tokens).equal(tokens.values[:, 2:])
+    assert read_by_overlap(EDGES, tokens).equal(tokens.values[:, 2:])
+
+
+def test_a_long_horizon_reads_what_a_short_one_does() -> None:
+    torch.manual_seed(0)
+    tokens = make_tokens(-20, 1.3, 100, 3)
+    edges = torch.arange(FEW_STEPS + 2, dtype=torch.float32).expand(2, -1)
+    long, short = read_steps(edges, tokens), read_steps(edges[:, :-1], tokens)
+    assert torch.allclose(long[:, :-1], short, atol=1e-6)
 
 
 @pytest.mark.parametrize("max_queries", [4, 3, 2, 1])

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import http.client
+import json
 import signal
 import socket
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -15,7 +19,7 @@ from mmts.errors import TrackingError
 from mmts.tracking.config import TrackingConfig
 from mmts.tracking.run import start_run
 from pipelines import ui as command
-from pipelines.ui import PAGE, ui
+from pipelines.ui import EXPERIMENT, LIST, first_page, ui
 from tests.conftest import ROOT
 
 
@@ -105,10 +109,54 @@ def children_of(pid: int) -> list[int]:
 
 @pytest.fixture
 def tracked(tmp_path: Path) -> Path:
-    run = start_run(TrackingConfig(), experiment="load", run_name="first", store=tmp_path)
-    run.log_metrics({"val/loss": 0.5}, 1)
-    run.finish("FINISHED")
+    """Return a store of two experiments, of which the first has the latest run."""
+    for experiment, name in (("load", "older"), ("other", "second"), ("load", "first")):
+        run = start_run(TrackingConfig(), experiment=experiment, run_name=name, store=tmp_path)
+        run.log_metrics({"val/loss": 0.5}, 1)
+        run.finish("FINISHED")
     return tmp_path
+
+
+class Answers(BaseHTTPRequestHandler):
+    """A server that knows experiments, and the latest run of them where there is one."""
+
+    runs: ClassVar[list[dict[str, Any]]] = []
+    asked: ClassVar[list[Any]] = []
+
+    def do_POST(self) -> None:
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.asked.append(request)
+        found = {"experiments": [{"experiment_id": "0"}, {"experiment_id": "7"}]}
+        answer = json.dumps(found if self.path.endswith("experiments/search") else
+                            {"runs": self.runs}).encode()  # fmt: skip
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: object) -> None:
+        """Stay quiet."""
+
+
+@pytest.mark.parametrize(
+    ("runs", "page"), [([], LIST), ([{"info": {"experiment_id": "7"}}], EXPERIMENT.format(7))]
+)
+def test_the_first_page_is_the_experiment_of_the_latest_run(
+    runs: list[dict[str, Any]], page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Answers, "runs", runs)
+    monkeypatch.setattr(Answers, "asked", [])
+    with HTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        assert first_page(server.server_port) == page
+        server.shutdown()
+        thread.join()
+    assert Answers.asked[1]["experiment_ids"] == ["0", "7"]
+    assert Answers.asked[1]["order_by"] == ["start_time DESC"]
+
+
+def test_where_the_server_does_not_tell_the_first_page_is_the_list() -> None:
+    assert first_page(free_port()) == LIST
 
 
 @pytest.mark.slow
@@ -126,7 +174,7 @@ def test_it_shows_the_runs_until_ctrl_c_and_leaves_no_process(
     )
     try:
         assert process.stdout is not None
-        assert process.stdout.readline() == f"http://127.0.0.1:{port}/{PAGE}\n"
+        assert process.stdout.readline() == f"http://127.0.0.1:{port}/{EXPERIMENT.format(1)}\n"
         body = b'{"experiment_ids": ["1"]}'
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         headers = {"Content-Type": "application/json"}
@@ -134,6 +182,9 @@ def test_it_shows_the_runs_until_ctrl_c_and_leaves_no_process(
         assert b'"first"' in connection.getresponse().read()
         connection.close()
         (server,) = children_of(process.pid)
+        # One worker, and nothing that waits for jobs: the command and what it serves with.
+        (worker,) = children_of(server)
+        assert not children_of(worker)
         process.send_signal(how)
         _, errors = process.communicate(timeout=60)
     finally:

@@ -160,12 +160,25 @@ def test_the_run_can_be_read_back_from_mlflow(mmts: Command, workplace: Path) ->
     assert run.info.status == "FINISHED"
     assert run.data.params["encoder.load"] == "patch"
     assert {"train/loss", "val/loss", "test/mae"} <= set(run.data.metrics)
-    assert "Forecasts" in run.data.tags["mlflow.note.content"]
+    assert "test/baseline/ridge/mae" in run.data.metrics
+    steps = client.get_metric_history(run.info.run_id, "test/by_step/mae")
+    assert {point.step for point in steps} == {1, 2, 3, 4, 5, 6}
+    found = json.loads((workplace / "runs/one/evaluation/evaluation.json").read_text())
+    note = run.data.tags["mlflow.note.content"]
+    assert note.startswith("Forecasts **load**")
+    assert f"## Verdict\n\n{found['verdict']}" in note
+    assert "Not known yet" not in note
+    assert run.data.tags["target"] == "load"
+    assert run.data.tags["command"].endswith("config.yaml --run-dir runs/one")
     assert {data.dataset.name for data in run.inputs.dataset_inputs} == {
         "load", "weather", "plan", "news", "site"
     }  # fmt: skip
     artifacts = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert {"best.mmts", "config.yaml"} <= artifacts
+    assert {"best.mmts", "config.yaml", "environment.json", "report.html"} <= artifacts
+    pictures = {file.path for file in client.list_artifacts(run.info.run_id, "pictures")}
+    assert pictures == {"pictures/learning.png", "pictures/data.png", "pictures/graph.png"}
+    profile = json.loads(run.inputs.dataset_inputs[0].dataset.profile)
+    assert {"rows", "train", "validation", "test", "sha256"} <= set(profile)
 
 
 def test_check_tells_what_would_be_trained(mmts: Command, workplace: Path) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
-from matplotlib.figure import Figure
 
 from mmts.tracking.config import TrackingConfig
 from mmts.tracking.run import Status, TrackedRun, reopen_run, start_run
@@ -59,7 +59,6 @@ def test_a_run_can_be_read_back_from_the_store(
 ) -> None:
     checkpoint = tmp_path / "best.mmts"
     checkpoint.write_bytes(b"weights")
-    figure = Figure()
     run = begin(runs)
     run.log_params({"dim": 64, "rate": 1e-3, "compile": False, "warmup": None, "head": "quantile"})
     for step in range(2500):
@@ -67,8 +66,9 @@ def test_a_run_can_be_read_back_from_the_store(
     run.set_tags({"data": "example"})
     run.log_text("seed: 7\n", "config/config.yaml")
     run.log_file(checkpoint, "checkpoints")
-    run.log_figure(figure, "pictures/forecast.png")
-    run.log_dataset("load", "/data/load.csv", "f" * 64, "training", {"rows": 960})
+    run.make_file(lambda: b"drawn", "pictures/forecast.png")
+    columns = {"time (past)": "double"}
+    run.log_dataset("load", "/data/load.csv", "f" * 64, "training", {"rows": 960}, columns)
     run.finish("FINISHED")
 
     found = client.get_run(id_of(run))
@@ -87,11 +87,47 @@ def test_a_run_can_be_read_back_from_the_store(
     (dataset_input,) = found.inputs.dataset_inputs
     assert dataset_input.dataset.name == "load"
     assert dataset_input.dataset.digest == "f" * 36
+    (column,) = json.loads(dataset_input.dataset.schema)["mlflow_colspec"]
+    assert column == {"name": "time (past)", "type": "double", "required": False}
 
     artifacts = runs / "mlartifacts" / id_of(run) / "artifacts"
     assert (artifacts / "config" / "config.yaml").read_text() == "seed: 7\n"
     assert (artifacts / "checkpoints" / "best.mmts").read_bytes() == b"weights"
-    assert (artifacts / "pictures" / "forecast.png").read_bytes().startswith(b"\x89PNG")
+    assert (artifacts / "pictures" / "forecast.png").read_bytes() == b"drawn"
+
+
+def _fail() -> NoReturn:
+    raise RuntimeError("cannot be drawn")
+
+
+def test_what_is_found_in_the_background_costs_no_more_than_itself_when_it_fails(
+    runs: Path, client: MlflowClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = begin(runs)
+    run.make_file(_fail, "broken.png")
+    run.find_tags(_fail)
+    run.find_tags(lambda: {"commit": "abc"})
+    run.make_file(lambda: b"drawn", "whole.png")
+    run.finish("FINISHED")
+    found = client.get_run(id_of(run))
+    assert found.info.status == "FINISHED"
+    assert found.data.tags["commit"] == "abc"
+    assert [file.path for file in client.list_artifacts(id_of(run))] == ["whole.png"]
+    (record,) = caplog.records
+    assert "cannot be drawn" in record.getMessage()
+
+
+def test_a_section_of_the_description_is_written_again_and_the_others_stay(
+    runs: Path, client: MlflowClient
+) -> None:
+    run = begin(runs)
+    run.set_section("Verdict", "Not known yet.")
+    run.finish("FINISHED")
+    again = reopen_run(CONFIG, run.run_id, store=runs)
+    again.set_section("Verdict", "Beats ridge.")
+    again.finish("FINISHED")
+    note = client.get_run(id_of(run)).data.tags["mlflow.note.content"]
+    assert note == "Forecasts **load**.\n\n## Verdict\n\nBeats ridge."
 
 
 @pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED"])
@@ -264,7 +300,9 @@ def test_switched_off_it_does_nothing(tmp_path: Path) -> None:
     run.set_tags({"a": "b"})
     run.log_text("text", "text.txt")
     run.log_file(tmp_path / "missing")
-    run.log_figure(Figure(), "figure.png")
+    run.make_file(_fail, "figure.png")
+    run.find_tags(_fail)
+    run.set_section("Verdict", "good")
     run.log_dataset("load", "load.csv", "f", "training", {})
     run.finish("FINISHED")
     assert run.run_id is None

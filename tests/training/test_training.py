@@ -107,8 +107,12 @@ def test_rounds_hold_the_batches_of_an_epoch_in_order(world: Path, steps_per_rou
         assert torch.equal(one, other.target)
 
 
-def test_training_takes_the_steps_of_a_plain_loop(world: Path, tmp_path: Path) -> None:
-    config = load_config(world, ["training.max_epochs=2", "training.batch_size=48"])
+@pytest.mark.parametrize("averaging", ["null", "8"])
+def test_training_takes_the_steps_of_a_plain_loop_and_keeps_their_mean(
+    averaging: str, world: Path, tmp_path: Path
+) -> None:
+    overrides = ["training.max_epochs=2", "training.batch_size=48"]
+    config = load_config(world, [*overrides, f"training.weight_averaging={averaging}"])
     train(config, tmp_path / "run")
     dataset = load_dataset(config.data)
     _, model = start_model(config, dataset)
@@ -122,6 +126,10 @@ def test_training_takes_the_steps_of_a_plain_loop(world: Path, tmp_path: Path) -
             optimisation.loss(batch).backward()
             optimisation.descend(step)
             step += 1
+    latest = optimisation.weights[0].detach().clone()
+    if optimisation.average is not None:
+        optimisation.average.swap()
+    assert latest.equal(optimisation.weights[0]) == (averaging == "null")
     _, trained = load_checkpoint(tmp_path / "run" / "last.mmts")
     for name, weight in model.state_dict().items():
         assert torch.equal(weight, trained.state_dict()[name]), name
@@ -200,6 +208,26 @@ def test_training_survives_a_tracking_server_that_is_not_there(
     assert result.checkpoint.is_file()
     assert result.run_id is None
     assert caplog.text.count("does not answer: training goes on") == 1
+
+
+def test_a_training_that_fails_says_why_on_its_page(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise TrainingError("the validation loss is nan after epoch 1")
+
+    monkeypatch.setattr("mmts.training.fitting.fit", fail)
+    with pytest.raises(TrainingError):
+        train(load_config(world, ["tracking={tags: {team: grid}}"]), tmp_path / "runs" / "one")
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path / 'runs/mlflow.db'}")
+    (experiment,) = client.search_experiments(filter_string="name = 'small-world'")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FAILED"
+    assert run.data.tags["error"] == "TrainingError: the validation loss is nan after epoch 1"
+    assert run.data.tags["team"] == "grid"
+    assert "## Verdict" not in run.data.tags["mlflow.note.content"]
 
 
 def test_a_device_that_is_not_there_is_refused_before_anything_is_written(

@@ -16,11 +16,25 @@ PARQUET = (".parquet", ".pq")
 COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
 _TEXT = (".csv", ".tsv", ".txt")
 _MARKS = "*?["
+_STREAM = "mmts.stream"
+"""Where a data frame keeps the name of its stream."""
 
 
 def name_of(source: Source) -> str:
     """Return what to call a source in messages."""
-    return "data frame" if isinstance(source, pd.DataFrame) else str(source)
+    if not isinstance(source, pd.DataFrame):
+        return str(source)
+    stream = source.attrs.get(_STREAM)
+    return "data frame" if stream is None else f"data frame of stream {stream!r}"
+
+
+def of_stream(source: Source, stream: str) -> Source:
+    """Return a source that messages call by its stream; a file is called by its own name."""
+    if not isinstance(source, pd.DataFrame):
+        return source
+    frame = source.copy(deep=False)
+    frame.attrs = {**frame.attrs, _STREAM: stream}
+    return frame
 
 
 def find_files(source: str | Path) -> tuple[Path, ...]:

@@ -1,0 +1,1 @@
+"""What trainings have left in their folders, read without torch and without MLflow."""

@@ -1,0 +1,38 @@
+"""Averaging weights over the last part of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+
+class WeightAverage:
+    """A running mean of weights that forgets in proportion to how long it has run.
+
+    Of n steps about the last n / (order + 1) count, the latest most; so it needs no length to be
+    chosen, and drags no beginning along. Source: polynomial-decay averaging, arXiv 1212.1824.
+    """
+
+    def __init__(self, weights: Sequence[Tensor], order: int) -> None:
+        """Begin at weights where they lie; order: the larger, the fewer steps count."""
+        self.weights = [weight.detach() for weight in weights]
+        self.order = order
+        self.mean = [weight.clone() for weight in self.weights]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the weights after a step, counted from 0."""
+        kept = step / (step + 1 + self.order)
+        average = get_ema_multi_avg_fn(kept)  # type: ignore[no-untyped-call]
+        average(self.mean, self.weights, None)
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Let the mean and the weights change places: it stands where they stood, or back."""
+        for weight, mean in zip(self.weights, self.mean, strict=True):
+            latest = weight.clone()
+            weight.copy_(mean)
+            mean.copy_(latest)
