@@ -184,7 +184,8 @@ def record_pictures(
     """Draw, in the background, the losses, the data and the graph; history: of the losses."""
 
     def draw_learning() -> bytes:
-        from mmts.plots import plot_learning, read_history, to_png
+        from mmts.plots import plot_learning, to_png
+        from mmts.run_folders.history import read_history
 
         return to_png(plot_learning(read_history(history)))
 
