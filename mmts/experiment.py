@@ -260,7 +260,7 @@ def _keep(
         if asked is not None:
             run.set_tags({"trial": "pruned" if asked.has_ended else "complete"})
         outcome = TrainingOutcome(
-            folder / BEST,
+            folder / BEST if trial is None else None,
             num_epochs,
             writer.best_epoch,
             writer.best_loss,

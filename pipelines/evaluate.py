@@ -205,8 +205,9 @@ def evaluate(
 
 def _draw_run(forecaster: Forecaster, dataset: Dataset, checkpoint: Path) -> dict[str, Figure]:
     """Draw the model, what it was trained on, and how that went, as far as it is told."""
-    from mmts.plots import plot_coverage, plot_graph, plot_learning, read_history
+    from mmts.plots import plot_coverage, plot_graph, plot_learning
     from mmts.report import DATA, GRAPH, LEARNING
+    from mmts.run_folders.history import read_history
 
     name, model = forecaster.info.config.name, forecaster.info.config.model
     title = f"{name}: streams, layers and the edges between them"

@@ -134,7 +134,7 @@ def test_it_opens_on_the_experiment_of_the_project(page: Any, keep: Any) -> None
 def test_the_page_of_a_run_says_what_was_forecast(page: Any, keep: Any) -> None:
     seen(page.get_by_role("link", name="one", exact=True)).click()
     seen(page.get_by_role("heading", name="one", exact=True))
-    seen(page.get_by_text("6 steps ahead"))
+    seen(page.get_by_text("6 steps of 1h ahead"))
     seen(page.get_by_text("Finished", exact=True))
     seen(page.get_by_role("link", name="small", exact=True))
     keep("run")

@@ -7,7 +7,7 @@ from mmts.plots.evaluation import plot_error_by_step, plot_test_windows
 from mmts.plots.explanation import plot_edges, plot_streams
 from mmts.plots.forecast import extract_history, forecast_picture, plot_forecast
 from mmts.plots.graph import plot_graph
-from mmts.plots.learning import plot_learning, read_history
+from mmts.plots.learning import plot_learning
 from mmts.plots.quantile_coverage import plot_quantile_coverage
 from mmts.plots.shares import plot_shares, plot_shares_over_time
 from mmts.plots.style import to_picture, to_png, to_svg
@@ -31,7 +31,6 @@ __all__ = [
     "plot_subsets",
     "plot_test_windows",
     "plot_token_shares",
-    "read_history",
     "to_picture",
     "to_png",
     "to_svg",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,29 +10,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from mmts.plots.style import ACTUAL, INK, MODEL, MUTED, add_legend, new_figure, style_axes
+from mmts.run_folders.history import Epoch
 
 _MOST_MARKERS = 40
 """Epochs up to which each has a marker."""
 
 
-def read_history(path: str | Path) -> list[dict[str, float]]:
-    """Read the losses that a training has kept, a line per epoch; one cut short is left out."""
-    found = []
-    for line in Path(path).read_text(encoding="utf-8").splitlines():
-        try:
-            found.append(json.loads(line))
-        except json.JSONDecodeError:
-            # The last line of a training that was killed while it wrote.
-            continue
-    return found
-
-
-def plot_learning(history: Sequence[Mapping[str, float]]) -> Figure:
+def plot_learning(history: Sequence[Epoch]) -> Figure:
     """Draw train and validation loss by epoch with the best one marked, and windows a second.
 
-    history: as `read_history` gives it. Losses are means over all values, as the head measures
-    them; that of the train split is a mean over the epoch, while the weights still change, and
-    with dropout on, so that it may lie above the other.
+    history: as `mmts.run_folders.history.read_history` gives it. Losses are means over all values,
+    as the head measures them; that of the train split is a mean over the epoch, while the weights
+    still change, and with dropout on, so that it may lie above the other.
     """
     figure = new_figure(8.5, 4.6, "Losses by epoch")
     losses, speed = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 1]})
@@ -42,8 +29,8 @@ def plot_learning(history: Sequence[Mapping[str, float]]) -> Figure:
     style_axes(speed)
     marker = "o" if len(history) <= _MOST_MARKERS else None
     for name, label, color in (
-        ("train/loss", "train (with dropout, while it learns)", MUTED),
-        ("val/loss", "validation", MODEL),
+        ("train_loss", "train (with dropout, while it learns)", MUTED),
+        ("validation_loss", "validation", MODEL),
     ):
         epochs, values = _series(history, name)
         losses.plot(epochs, values, label=label, color=color, linewidth=1.7, marker=marker,
@@ -51,7 +38,7 @@ def plot_learning(history: Sequence[Mapping[str, float]]) -> Figure:
     _mark_best(losses, history)
     losses.set_ylabel("loss")
     add_legend(figure, [losses])
-    epochs, rates = _series(history, "train/windows_per_second")
+    epochs, rates = _series(history, "windows_per_second")
     speed.plot(epochs, rates, color=INK, linewidth=1.3, marker=marker, markersize=3)
     speed.set_ylabel("windows/s")
     speed.set_ylim(0, 1.2 * max(rates, default=1.0))
@@ -63,13 +50,14 @@ def plot_learning(history: Sequence[Mapping[str, float]]) -> Figure:
     return figure
 
 
-def _series(history: Sequence[Mapping[str, float]], name: str) -> tuple[np.ndarray, np.ndarray]:
-    found = [(line["epoch"], line[name]) for line in history if name in line]
-    return np.array([x for x, _ in found]), np.array([y for _, y in found])
+def _series(history: Sequence[Epoch], name: str) -> tuple[np.ndarray, np.ndarray]:
+    found = [(epoch.number, getattr(epoch, name)) for epoch in history]
+    told = [(number, value) for number, value in found if value is not None]
+    return np.array([x for x, _ in told]), np.array([y for _, y in told])
 
 
-def _mark_best(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
-    epochs, values = _series(history, "val/loss")
+def _mark_best(axes: Axes, history: Sequence[Epoch]) -> None:
+    epochs, values = _series(history, "validation_loss")
     if not len(values):
         return
     best = int(values.argmin())
@@ -78,8 +66,8 @@ def _mark_best(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
               label=f"best: {values[best]:.4g} after epoch {epochs[best]:.0f}")  # fmt: skip
 
 
-def _say_waiting(history: Sequence[Mapping[str, float]]) -> str:
-    _, shares = _series(history, "train/wait_share")
+def _say_waiting(history: Sequence[Epoch]) -> str:
+    _, shares = _series(history, "wait_share")
     if not len(shares):
         return "epoch"
     share = PercentFormatter(1, decimals=1).format_pct(float(shares.mean()), 1)

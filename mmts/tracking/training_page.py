@@ -39,9 +39,9 @@ _COLUMN_TYPES = {"number": "double", "category": "string", "text": "string", "fl
 
 @dataclass(frozen=True)
 class TrainingOutcome:
-    """How a training went that came to its end."""
+    """How a training went that came to its end; checkpoint: None for one of many trials."""
 
-    checkpoint: Path
+    checkpoint: Path | None
     num_epochs: int
     best_epoch: int
     best_loss: float
@@ -165,6 +165,8 @@ def record_outcome(run: TrackedRun, outcome: TrainingOutcome) -> None:
         f"{outcome.num_epochs} epochs in {outcome.seconds:,.0f} s, of which epoch "
         f"{outcome.best_epoch} has the lowest validation loss, {outcome.best_loss:.4f}.",
     )
+    if outcome.checkpoint is None:
+        return
     run.set_section(
         VERDICT,
         "Not known yet: the test split has not been read. This sets the model beside last value, "
@@ -182,7 +184,8 @@ def record_pictures(
     """Draw, in the background, the losses, the data and the graph; history: of the losses."""
 
     def draw_learning() -> bytes:
-        from mmts.plots import plot_learning, read_history, to_png
+        from mmts.plots import plot_learning, to_png
+        from mmts.run_folders.history import read_history
 
         return to_png(plot_learning(read_history(history)))
 

@@ -105,7 +105,9 @@ def test_data_frames_give_the_forecast_of_the_checkpoint(
     model: PyFuncModel, forecaster: Forecaster, frames: Frames
 ) -> None:
     answer = model.predict({"streams": frames})
-    pd.testing.assert_frame_equal(answer, forecaster.predict(frames), check_exact=True)
+    pd.testing.assert_frame_equal(
+        answer, forecaster.predict(frames, as_text=True), check_exact=True
+    )
 
 
 def test_json_gives_the_forecast_of_the_data_frames(
@@ -114,7 +116,7 @@ def test_json_gives_the_forecast_of_the_data_frames(
     records = as_json(frames)
     columns = {name: {key: [row[key] for row in rows] for key in rows[0]}
                for name, rows in records.items()}  # fmt: skip
-    expected = forecaster.predict(frames)
+    expected = forecaster.predict(frames, as_text=True)
     for streams in (records, columns):
         answer = model.predict({"streams": streams})
         pd.testing.assert_frame_equal(answer, expected, check_exact=True)
@@ -145,7 +147,7 @@ def test_origin_and_until_are_those_of_a_forecast(
     origin, until = "2024-01-12T06:00", "2024-01-12T09:00"
     answer = model.predict({"streams": frames}, {"origin": origin, "until": until})
     assert answer["origin"].nunique() == 4
-    expected = forecaster.predict(frames, origin, until)
+    expected = forecaster.predict(frames, origin, until, as_text=True)
     pd.testing.assert_frame_equal(answer, expected, check_exact=True)
 
 
@@ -153,11 +155,11 @@ def test_a_stream_may_be_left_out(
     model: PyFuncModel, forecaster: Forecaster, frames: Frames
 ) -> None:
     fewer = {name: frame for name, frame in frames.items() if name != "weather"}
-    expected = forecaster.predict(fewer)
+    expected = forecaster.predict(fewer, as_text=True)
     for streams in (fewer, {**fewer, "weather": None}):
         answer = model.predict({"streams": streams})
         pd.testing.assert_frame_equal(answer, expected, check_exact=True)
-    assert not expected.equals(forecaster.predict(frames))
+    assert not expected.equals(forecaster.predict(frames, as_text=True))
 
 
 def test_one_call_forecasts_many_items(model: PyFuncModel, forecaster: Forecaster) -> None:
@@ -171,7 +173,7 @@ def test_one_call_forecasts_many_items(model: PyFuncModel, forecaster: Forecaste
             name: frame[frame["item"] == item] if "item" in frame else frame
             for name, frame in frames.items()
         }
-        expected = forecaster.predict(alone).set_index("step")[["0.1", "0.5", "0.9"]]
+        expected = forecaster.predict(alone, as_text=True).set_index("step")[["0.1", "0.5", "0.9"]]
         found = answer[answer["item_id"] == item].set_index("step")[["0.1", "0.5", "0.9"]]
         # In another batch sums are rounded in another order.
         pd.testing.assert_frame_equal(found, expected, rtol=1e-4, atol=1e-4)
