@@ -96,7 +96,7 @@ def test_a_fault_says_what_to_do(
         "asked": True, "num_windows": None, "step": None, "is_refit": False, "misfits": [],
     }  # fmt: skip
     with pytest.raises(MmtsError, match=message):
-        run_backtest(tiny, tmp_path / "out", None, "test", True, **(given | options))
+        run_backtest(tiny, tmp_path / "out", None, "test", True, False, **(given | options))
     assert not (tmp_path / "out").exists()
 
 

@@ -337,7 +337,8 @@ def test_every_event_of_the_context_has_a_place_in_training(
 def test_a_late_target_is_forecast_from_where_it_is_known(tmp_path: Path) -> None:
     world = world_of("late target")
     rows = world.frames["load"]
-    found = forecaster_of("late target").predict({"load": rows, "plan": world.frames["plan"]})
+    streams = {"load": rows, "plan": world.frames["plan"]}
+    found = forecaster_of("late target").predict(streams, as_text=True)
     for item, own in rows.groupby("item"):
         last = own["published"].iloc[-1].ceil("h")
         assert set(found[found["item_id"] == item]["origin"]) == {str(last)}
@@ -345,7 +346,7 @@ def test_a_late_target_is_forecast_from_where_it_is_known(tmp_path: Path) -> Non
 
 def test_what_is_published_ahead_moves_no_origin_into_the_past(tmp_path: Path) -> None:
     world = world_of("planned target")
-    found = forecaster_of("planned target").predict(world.frames)
+    found = forecaster_of("planned target").predict(world.frames, as_text=True)
     last = world.frames["load"].dropna()["time"].max()
     # The period and the delay of 90 minutes, on the grid.
     assert set(found["origin"]) == {str(last + 3 * HOUR)}
