@@ -196,7 +196,7 @@ def test_the_error_of_another_process_is_that_of_the_training(
 
     monkeypatch.setattr("mmts.training.linear_start.build_model", build_and_lose_the_data)
     monkeypatch.setattr("mmts.experiment.fingerprint", lambda _: {})
-    monkeypatch.setattr("mmts.experiment.stream_paths", lambda _: {})
+    monkeypatch.setattr("mmts.tracking.training_page.stream_paths", lambda _: {})
     with pytest.raises(DataError, match=r"weather\.csv"):
         train(load_config(still, ["training.devices=2"]), tmp_path / "run")
     assert [run.info.status for run in runs_in(tmp_path)] == ["FAILED"]
