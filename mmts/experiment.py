@@ -284,7 +284,7 @@ def _keep(
         )
         record_error(run, fault)
         raise fault from None
-    except Exception as error:
+    except Exception as error:  # Whatever it is: the run page says so, and it is raised again.
         record_error(run, error)
         raise
     finally:

@@ -8,10 +8,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.factories import make_settings, write_world
+
+if TYPE_CHECKING:
+    from mmts.data.dataset import Dataset
+    from mmts.forecasting import Forecaster
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -68,3 +73,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     config = load_config(write_world(folder / "world", make_settings()))
     return train(config, folder / "run").checkpoint
+
+
+@pytest.fixture(scope="module")
+def forecaster(trained: Path) -> Forecaster:
+    """Return a forecaster from that checkpoint."""
+    from mmts.forecasting import Forecaster
+
+    return Forecaster.from_checkpoint(trained)
+
+
+@pytest.fixture(scope="module")
+def dataset(forecaster: Forecaster) -> Dataset:
+    """Return the data that it was trained on."""
+    from mmts.evaluation import load_evaluation_data
+
+    return load_evaluation_data(forecaster.info)

@@ -63,16 +63,6 @@ def with_errors(evaluation: Evaluation, **errors: float) -> Evaluation:
 
 
 @pytest.fixture(scope="module")
-def forecaster(trained: Path) -> Forecaster:
-    return Forecaster.from_checkpoint(trained)
-
-
-@pytest.fixture(scope="module")
-def dataset(forecaster: Forecaster) -> Dataset:
-    return load_evaluation_data(forecaster.info)
-
-
-@pytest.fixture(scope="module")
 def evaluation(forecaster: Forecaster, dataset: Dataset) -> Evaluation:
     return evaluate(forecaster, dataset)
 

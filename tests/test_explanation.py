@@ -21,7 +21,6 @@ from mmts.evaluation import (
     Ablation,
     Evaluation,
     evaluate,
-    load_evaluation_data,
     score_subsets,
 )
 from mmts.explanation import Cost, Explanation, Metric, check_request, explain, switched_off
@@ -48,16 +47,6 @@ from tests.test_plots import assert_readable
 
 HOUR = 3_600_000_000
 KINDS = ("residual", "film", "weighted", "attention", "joint", "bottleneck")
-
-
-@pytest.fixture(scope="module")
-def forecaster(trained: Path) -> Forecaster:
-    return Forecaster.from_checkpoint(trained)
-
-
-@pytest.fixture(scope="module")
-def dataset(forecaster: Forecaster) -> Dataset:
-    return load_evaluation_data(forecaster.info)
 
 
 @pytest.fixture(scope="module")

@@ -18,11 +18,6 @@ from tests.factories import DAYS, ITEMS, START, make_frames, write_frames
 END = START + pd.Timedelta(days=DAYS)
 
 
-@pytest.fixture(scope="module")
-def forecaster(trained: Path) -> Forecaster:
-    return Forecaster.from_checkpoint(trained)
-
-
 def test_the_default_origin_is_the_end_of_what_is_known_of_each_item(
     forecaster: Forecaster,
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,7 @@ from matplotlib.figure import Figure
 
 from mmts.data.dataset import Dataset
 from mmts.errors import DataError
-from mmts.evaluation import Evaluation, evaluate, load_evaluation_data
+from mmts.evaluation import Evaluation, evaluate
 from mmts.forecasting import Forecaster
 from mmts.plots import (
     extract_history,
@@ -96,16 +95,6 @@ def bands(axes: Axes) -> list[PolyCollection]:
 
 def line(axes: Axes, label: str) -> np.ndarray:
     return np.asarray(next(found for found in axes.lines if found.get_label() == label).get_ydata())
-
-
-@pytest.fixture(scope="module")
-def forecaster(trained: Path) -> Forecaster:
-    return Forecaster.from_checkpoint(trained)
-
-
-@pytest.fixture(scope="module")
-def dataset(forecaster: Forecaster) -> Dataset:
-    return load_evaluation_data(forecaster.info)
 
 
 @pytest.fixture(scope="module")

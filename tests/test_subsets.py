@@ -41,16 +41,6 @@ OTHERS = ("weather", "plan", "news", "site")
 
 
 @pytest.fixture(scope="module")
-def forecaster(trained: Path) -> Forecaster:
-    return Forecaster.from_checkpoint(trained)
-
-
-@pytest.fixture(scope="module")
-def dataset(forecaster: Forecaster) -> Dataset:
-    return load_evaluation_data(forecaster.info)
-
-
-@pytest.fixture(scope="module")
 def evaluation(forecaster: Forecaster, dataset: Dataset) -> Evaluation:
     return evaluate(forecaster, dataset)
 

@@ -26,6 +26,7 @@ class WeightAverage:
     def update(self, step: int) -> None:
         """Take in the weights after a step, counted from 0."""
         kept = step / (step + 1 + self.order)
+        # Torch has no types for it.
         average = get_ema_multi_avg_fn(kept)  # type: ignore[no-untyped-call]
         average(self.mean, self.weights, None)
 

@@ -59,11 +59,6 @@ def overwrite_unknown(frames: Frames) -> Frames:
     return frames
 
 
-@pytest.fixture(scope="module")
-def forecaster(trained: Path) -> Forecaster:
-    return Forecaster.from_checkpoint(trained)
-
-
 def test_forecast_by_the_real_command_ignores_all_that_is_not_yet_known(
     mmts: Command, trained: Path, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mmts.data.dataset import Dataset
-from mmts.evaluation import evaluate, load_evaluation_data
+from mmts.evaluation import evaluate
 from mmts.forecasting import Forecaster
 from mmts.plots import plot_error_by_step, to_png
 from mmts.report import write_report
@@ -48,16 +48,6 @@ class Reader(HTMLParser):
         self.words += data
         if "td" in self.open:
             self.cells[-1] += data
-
-
-@pytest.fixture(scope="module")
-def forecaster(trained: Path) -> Forecaster:
-    return Forecaster.from_checkpoint(trained)
-
-
-@pytest.fixture(scope="module")
-def dataset(forecaster: Forecaster) -> Dataset:
-    return load_evaluation_data(forecaster.info)
 
 
 @pytest.fixture

@@ -34,11 +34,6 @@ def model(folder: Path) -> PyFuncModel:
 
 
 @pytest.fixture(scope="module")
-def forecaster(trained: Path) -> Forecaster:
-    return Forecaster.from_checkpoint(trained)
-
-
-@pytest.fixture(scope="module")
 def frames() -> Frames:
     return make_frames()
 
