@@ -19,7 +19,8 @@ from tests.conftest import ROOT, Command
 from tests.factories import make_settings, write_world
 from tests.processes import free_port, running, surroundings, wait_for
 
-pytestmark = pytest.mark.slow
+# One worker has them all: what they look at takes longer to make than to see.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WAIT = 60_000  # milliseconds; a busy machine draws slowly
@@ -106,6 +107,22 @@ def page(browser: Any, address: str) -> Iterator[Any]:
 
 
 @pytest.fixture
+def run_page(page: Any, address: str) -> Any:
+    """Return the page, with the run open, whichever test came before."""
+    page.goto(address)
+    seen(page.get_by_role("link", name="one", exact=True)).click()
+    seen(page.get_by_role("heading", name="one", exact=True))
+    return page
+
+
+@pytest.fixture
+def artifacts(run_page: Any) -> Any:
+    """Return the page, with the files of the run open."""
+    seen(run_page.get_by_role("tab", name="Artifacts")).click()
+    return run_page
+
+
+@pytest.fixture
 def keep(page: Any, pytestconfig: pytest.Config, tmp_path: Path) -> Any:
     """Take a picture of the page under a name."""
     given = pytestconfig.getoption("--screenshots")
@@ -125,42 +142,40 @@ def seen(found: Any) -> Any:
     return found.first
 
 
-def test_it_opens_on_the_experiment_of_the_project(page: Any, keep: Any) -> None:
+def test_it_opens_on_the_experiment_of_the_project(page: Any, keep: Any, address: str) -> None:
+    page.goto(address)
     seen(page.get_by_role("link", name="small-world"))
     seen(page.get_by_role("link", name="one", exact=True))
     keep("experiment")
 
 
-def test_the_page_of_a_run_says_what_was_forecast(page: Any, keep: Any) -> None:
-    seen(page.get_by_role("link", name="one", exact=True)).click()
-    seen(page.get_by_role("heading", name="one", exact=True))
-    seen(page.get_by_text("6 steps of 1h ahead"))
-    seen(page.get_by_text("Finished", exact=True))
-    seen(page.get_by_role("link", name="small", exact=True))
+def test_the_page_of_a_run_says_what_was_forecast(run_page: Any, keep: Any) -> None:
+    seen(run_page.get_by_text("6 steps of 1h ahead"))
+    seen(run_page.get_by_text("Finished", exact=True))
+    seen(run_page.get_by_role("link", name="small", exact=True))
     keep("run")
 
 
-def test_losses_are_drawn(page: Any, keep: Any) -> None:
-    seen(page.get_by_role("tab", name="Model metrics")).click()
-    seen(page.get_by_placeholder("Search metric charts")).fill("val/loss")
-    chart = seen(page.locator(".js-plotly-plot"))
+def test_losses_are_drawn(run_page: Any, keep: Any) -> None:
+    seen(run_page.get_by_role("tab", name="Model metrics")).click()
+    seen(run_page.get_by_placeholder("Search metric charts")).fill("val/loss")
+    chart = seen(run_page.locator(".js-plotly-plot"))
     assert seen(chart.locator("path.js-line")).get_attribute("d").count("L") >= 2
     keep("chart")
 
 
-def test_a_picture_is_shown(page: Any, keep: Any) -> None:
-    seen(page.get_by_role("tab", name="Artifacts")).click()
-    seen(page.get_by_text("evaluation", exact=True)).click()
-    seen(page.get_by_text("windows.png", exact=True)).click()
-    picture = seen(page.locator("img[src^='blob:']"))
-    page.wait_for_function("picture => picture.naturalWidth > 400", arg=picture.element_handle())
+def test_a_picture_is_shown(artifacts: Any, keep: Any) -> None:
+    seen(artifacts.get_by_text("evaluation", exact=True)).click()
+    seen(artifacts.get_by_text("windows.png", exact=True)).click()
+    picture = seen(artifacts.locator("img[src^='blob:']")).element_handle()
+    artifacts.wait_for_function("picture => picture.naturalWidth > 400", arg=picture)
     keep("picture")
 
 
-def test_a_report_is_shown(page: Any, keep: Any, report: str) -> None:
-    seen(page.get_by_text(report, exact=True)).click()
-    seen(page.locator("iframe"))
-    body = page.frame_locator("iframe").locator("body")
+def test_a_report_is_shown(artifacts: Any, keep: Any, report: str) -> None:
+    seen(artifacts.get_by_text(report, exact=True)).click()
+    seen(artifacts.locator("iframe"))
+    body = artifacts.frame_locator("iframe").locator("body")
     assert seen(body).inner_text(timeout=WAIT).strip()
     keep("report")
 
