@@ -17,11 +17,13 @@ from typing import Annotated, Any, TextIO, cast
 import typer
 
 from mmts.errors import MmtsError, OutputError
+from mmts.interrupts import Terminated
 
 # Told to users in docs/commands.md.
 FAILED = 1
 USER_ERROR = 2
 INTERRUPTED = 130
+TERMINATED = 143
 
 
 def _hush(quiet: bool) -> bool:
@@ -60,9 +62,9 @@ def run_app(app: typer.Typer, name: str | None = None) -> None:
     except MmtsError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(USER_ERROR)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("stopped", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        sys.exit(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED)
 
 
 def print_json(found: Any) -> None:

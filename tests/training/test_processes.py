@@ -195,7 +195,7 @@ def test_the_error_of_another_process_is_that_of_the_training(
         return build_model(config, *rest)
 
     monkeypatch.setattr("mmts.training.linear_start.build_model", build_and_lose_the_data)
-    monkeypatch.setattr("mmts.experiment.fingerprint", lambda _: {})
+    monkeypatch.setattr("mmts.training.assignment.fingerprint", lambda _: {})
     monkeypatch.setattr("mmts.tracking.training_page.stream_paths", lambda _: {})
     with pytest.raises(DataError, match=r"weather\.csv"):
         train(load_config(still, ["training.devices=2"]), tmp_path / "run")
