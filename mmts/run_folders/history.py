@@ -50,19 +50,17 @@ def read_history(path: Path) -> tuple[Epoch, ...]:
     return tuple(found[number] for number in sorted(found))
 
 
-def keep_epochs(path: Path, last: int) -> list[dict[str, float]]:
+def keep_epochs(path: Path, last: int) -> None:
     """Take out of a history what it tells of epochs after one, and a line that is not whole.
 
-    Returns the lines that stay. Raises RunError for a file that cannot be read, and OutputError
-    for one that cannot be written.
+    Raises RunError for a file that cannot be read, and OutputError for one that cannot be written.
     """
     if not path.exists():
-        return []
+        return
     read_history(path)
     *whole, _ = path.read_text(encoding="utf-8").split("\n")
-    kept = [line for line in map(json.loads, whole) if line["epoch"] <= last]
-    write_whole(path, "".join(json.dumps(line) + "\n" for line in kept))
-    return kept
+    kept = [line for line in whole if json.loads(line)["epoch"] <= last]
+    write_whole(path, "".join(f"{line}\n" for line in kept))
 
 
 def best_of(epochs: Sequence[Epoch]) -> Epoch | None:

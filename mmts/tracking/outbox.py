@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -52,18 +52,9 @@ class Outbox:
     """
 
     def __init__(
-        self,
-        store: TrackingStore,
-        open_run: Callable[[MlflowClient], str],
-        what_goes_on: str,
-        recorded: Set[tuple[str, int]] = frozenset(),
+        self, store: TrackingStore, open_run: Callable[[MlflowClient], str], what_goes_on: str
     ) -> None:
-        """Take what opens the run.
-
-        recorded: names and steps of metrics that the run has already, known once it is open.
-        """
         self.run_id: str | None = None
-        self._recorded = recorded
         self._store = store
         self._open_run = open_run
         self._what_goes_on = what_goes_on
@@ -168,7 +159,7 @@ class Outbox:
         if errand == "values":
             with self._changed:
                 batch = list(islice(self._values, self._batch_length))
-            _log_batch(self._client, self.run_id, batch, self._recorded)
+            _log_batch(self._client, self.run_id, batch)
             self._drop_values(len(batch))
             self._batch_length = _LARGEST_BATCH
         elif errand == "close":
@@ -266,18 +257,12 @@ class Outbox:
             logger.warning("MLflow at %s %s: %s.", self._store.shown, what, consequence)
 
 
-def _log_batch(
-    client: MlflowClient, run_id: str, batch: list[Value], recorded: Set[tuple[str, int]]
-) -> None:
+def _log_batch(client: MlflowClient, run_id: str, batch: list[Value]) -> None:
     from mlflow.entities import Metric, Param, RunTag
 
     client.log_batch(
         run_id,
-        metrics=[
-            value
-            for value in batch
-            if isinstance(value, Metric) and (value.key, value.step) not in recorded
-        ],
+        metrics=[value for value in batch if isinstance(value, Metric)],
         params=[value for value in batch if isinstance(value, Param)],
         tags=[value for value in batch if isinstance(value, RunTag)],
     )

@@ -7,7 +7,7 @@ import posixpath
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -31,7 +31,6 @@ _LONGEST_DIGEST = 36
 # So that the UI shows the pages for models and not those for language models.
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
 _NOTE = "mlflow.note.content"
-_MARK = "mmts.training"
 _REFUSED_IN_NAMES = re.compile(r"[^/\w.\- ]")
 
 
@@ -186,42 +185,30 @@ def start_run(
     description: str | None = None,
     tags: Mapping[str, str] | None = None,
     run_id: str | None = None,
-    mark: str | None = None,
-    resumes: bool = False,
 ) -> TrackedRun:
     """Begin a run; returns within seconds, whether MLflow answers or not.
 
     experiment: used where the config names none. store: the folder of runs, where a SQLite store
     is made unless the config names another. run_id: a run to continue, as after a kill; where the
-    store does not know it, a new one begins. mark: a word that no other run has.
-    resumes: whether a run to continue is looked for by its mark, where its id is not known, and
-    what it has of metrics is not recorded twice.
+    store does not know it, a new one begins.
     """
     if not config.enabled:
         return TrackedRun(None)
     place = locate_store(config.uri, store)
-    words = _clean_tags({**config.tags, **(tags or {}), **({_MARK: mark} if mark else {})})
+    words = _clean_tags({**config.tags, **(tags or {})})
     if description:
         words[_NOTE] = _cut(description, _LONGEST_TAG)
 
-    recorded: set[tuple[str, int]] = set()
-
     def open_run(client: MlflowClient) -> str:
-        earlier = run_id
-        if earlier is None and resumes and mark is not None:
-            folder = find_experiment(client, config.experiment or experiment, place)
-            earlier = _find_marked(client, folder, mark)
-        if earlier is not None and _is_known(client, earlier):
-            client.update_run(earlier, status="RUNNING")
+        if run_id is not None and _is_known(client, run_id):
+            client.update_run(run_id, status="RUNNING")
             for key, value in words.items():
-                client.set_tag(earlier, key, value)
-            if resumes:
-                recorded.update(_list_metrics(client, earlier))
-            return earlier
+                client.set_tag(run_id, key, value)
+            return run_id
         folder = find_experiment(client, config.experiment or experiment, place)
         return str(client.create_run(folder, tags=words, run_name=run_name).info.run_id)
 
-    return TrackedRun(_open(place, open_run, "training goes on", recorded))
+    return TrackedRun(_open(place, open_run, "training goes on"))
 
 
 def reopen_run(config: TrackingConfig, run_id: str | None, *, store: Path) -> TrackedRun:
@@ -239,27 +226,13 @@ def reopen_run(config: TrackingConfig, run_id: str | None, *, store: Path) -> Tr
     return TrackedRun(_open(place, open_run, "the command goes on"), sets_status=False)
 
 
-def _find_marked(client: MlflowClient, experiment_id: str, mark: str) -> str | None:
-    found = client.search_runs([experiment_id], f"tags.`{_MARK}` = '{mark}'", max_results=1)
-    return str(found[0].info.run_id) if found else None
-
-
-def _list_metrics(client: MlflowClient, run_id: str) -> Iterator[tuple[str, int]]:
-    for key in client.get_run(run_id).data.metrics:
-        for metric in client.get_metric_history(run_id, key):
-            yield key, metric.step
-
-
 def _open(
-    place: TrackingStore,
-    open_run: Callable[[MlflowClient], str],
-    what_goes_on: str,
-    recorded: Set[tuple[str, int]] = frozenset(),
+    place: TrackingStore, open_run: Callable[[MlflowClient], str], what_goes_on: str
 ) -> Outbox:
     with mlflow_settings():
         # For its side effect, and here, as in the thread its seconds would count as the store's.
         import mlflow.tracking  # noqa: F401
-    outbox = Outbox(place, open_run, what_goes_on, recorded)
+    outbox = Outbox(place, open_run, what_goes_on)
     try:
         outbox.open()
     except BaseException:

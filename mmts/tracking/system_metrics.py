@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 from types import TracebackType
 
@@ -25,13 +24,9 @@ class SystemMetrics:
     in a thread, every ten seconds, and takes it about a millisecond.
     """
 
-    def __init__(self, run: TrackedRun, seconds_before: float = 0.0) -> None:
-        """Take the run; where that records nothing, the machine is not looked at either.
-
-        seconds_before: that the run has been watched for earlier, before it was broken off.
-        """
+    def __init__(self, run: TrackedRun) -> None:
+        """Take the run; where that records nothing, the machine is not looked at either."""
         self.run = run
-        self._first_step = math.ceil(seconds_before / _EVERY)
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="mmts-system", daemon=True)
 
@@ -55,7 +50,7 @@ class SystemMetrics:
 
         try:
             meter = _Meter()
-            wait, step = _FIRST, self._first_step
+            wait, step = _FIRST, 0
             while not self._ends.wait(wait):
                 self.run.log_metrics(meter.read(), step)
                 wait, step = _EVERY, step + 1

@@ -92,23 +92,12 @@ class EpochLog(pl.Callback):
         self.began = self.seconds = 0.0
         self.first_began: float | None = None
         self.seconds_before = self.epoch_seconds_before = 0.0
-        self.step_losses: list[tuple[int, float]] = []
 
     def take_up(self, kept: KeptState) -> None:
-        """Go on where a training was: what was written of later epochs is written anew.
-
-        What a kill has kept from being sent is sent again; the run takes nothing twice.
-        """
+        """Go on where a training was: what was written of later epochs is written anew."""
         state = kept.state
         self.seconds_before, self.epoch_seconds_before = state.seconds, state.epoch_seconds
-        lines = keep_epochs(self.path, state.epoch if kept.has_model else -1)
-        for line in lines:
-            metrics = {name: value for name, value in line.items() if name != "epoch"}
-            self.run.log_metrics(metrics, step=int(line["epoch"]))
-        if kept.has_model:
-            self.step_losses = [(int(step), loss) for step, loss in kept.step_losses()]
-            for step, loss in self.step_losses:
-                self.run.log_metrics({"train/loss_step": loss}, step=step)
+        keep_epochs(self.path, state.epoch if kept.has_model else -1)
 
     def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Tell what training starts from."""
@@ -134,7 +123,6 @@ class EpochLog(pl.Callback):
         first = pl_module.num_steps - len(losses) + 1
         for step, loss in enumerate(losses, start=first):
             if step % self.log_every_n_steps == 0:
-                self.step_losses.append((step, float(loss)))
                 self.run.log_metrics({"train/loss_step": float(loss)}, step=step)
         # Here, as the validation comes before the end of the epoch.
         self.seconds = time.monotonic() - self.began

@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 
 from mmts.tracking.run import TrackedRun
 from mmts.training.callbacks import EpochLog
@@ -105,7 +104,5 @@ class StateKeeper(pl.Callback):
             epoch_seconds=self.epoch_log.seconds if num_steps else 0.0,
             waited_seconds=module.waiting.seconds if num_steps else 0.0,
         )
-        losses = torch.tensor(self.epoch_log.step_losses, dtype=torch.float64).reshape(-1, 2)
-        own = {"best_score": stopping.best_score, "step_losses": losses}
-        self.file.write(module.tensors() | own)
+        self.file.write(module.tensors() | {"best_score": stopping.best_score})
         self.written = time.monotonic()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 from pathlib import Path
 from typing import Any
@@ -125,7 +124,6 @@ def _begin_state(
         config=settings,
         fingerprint=hashes,
         versions=current_versions(),
-        mark=secrets.token_hex(16),
         run_id=run_id,
     )
     make_folder(folder)
@@ -177,12 +175,11 @@ def _keep(
         config.tracking,
         experiment=config.tracking.experiment or config.name,
         run_name=folder.name if trial is None else trial.name,
+        folder=folder,
         store=folder.parent if trial is None else trial.store,
         description=describe_run(config, dataset),
         tags=config.tracking.tags if trial is None else {**config.tracking.tags, **trial.tags},
         run_id=run_id,
-        mark=None if file is None else file.state.mark,
-        resumes=kept is not None,
     )
     status: Status = "FAILED"
     try:
@@ -224,9 +221,8 @@ def _keep(
         if kept is not None:
             writer.take_up()
             log.take_up(kept)
-        seconds_before = 0.0 if kept is None else kept.state.seconds
         with (
-            SystemMetrics(run, seconds_before),
+            SystemMetrics(run),
             team.together(if_it_hangs=lambda: run.finish("FAILED")),
             signals.wait(),
         ):

@@ -36,7 +36,7 @@ class TrainingState(Config):
 
     given: the config that it was begun with. config: the same, with what was chosen for the linear
     path once that is fitted. fingerprint: SHA-256 of every file of the data.
-    mark: by which its run in MLflow is found again, where a kill came before its id was known.
+    run_id: of MLflow, where one was to be continued or was known when this was written.
     stage: `begun` before the model is there, `trains`, `trained` when the last epoch is over, and
     `finished` when all is kept and recorded. epoch: whole epochs trained; epoch_steps: steps taken
     of the next one; num_steps: in all. wait_count, stopped_epoch: of early stopping.
@@ -49,7 +49,6 @@ class TrainingState(Config):
     config: dict[str, Any]
     fingerprint: dict[str, str]
     versions: dict[str, str]
-    mark: str
     run_id: str | None = None
     stage: Stage = "begun"
     num_parameters: int = 0
@@ -133,11 +132,6 @@ class KeptState:
                 "train in a new folder."
             )
 
-    def step_losses(self) -> list[list[float]]:
-        """Return the losses of steps that were recorded, each with its step."""
-        found: list[list[float]] = self.tensors["step_losses"].tolist()
-        return found
-
     def build_model(self, config: ExperimentConfig, dataset: Dataset) -> MultimodalForecaster:
         """Build the model with the weights that it had; raises RunError for what does not fit."""
         model = build_model(config, dataset.schema, dataset.scaling)
@@ -153,8 +147,6 @@ class KeptState:
         for place, weight in enumerate(in_order):
             moments |= {f"optimizer/{place}/{m}": tuple(weight.shape) for m in _MOMENTS}
             moments[f"optimizer/{place}/step"] = ()
-        # As many as were recorded so far.
-        shapes["step_losses"] = (len(self.tensors.get("step_losses", ())), 2)
         found = {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
         missing = shapes.keys() - found.keys()
         if missing or any({**shapes, **moments}.get(n) != shape for n, shape in found.items()):
