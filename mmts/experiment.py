@@ -204,6 +204,7 @@ def _keep(
         config.tracking,
         experiment=config.tracking.experiment or config.name,
         run_name=folder.name if trial is None else trial.name,
+        folder=folder,
         store=folder.parent if trial is None else trial.store,
         description=describe_run(config, dataset),
         tags=config.tracking.tags if trial is None else {**config.tracking.tags, **trial.tags},
@@ -288,8 +289,10 @@ def _keep(
         record_error(run, error)
         raise
     finally:
-        run.finish(status)
-        stop.release()
+        try:
+            run.finish(status)
+        finally:
+            stop.release()
     return TrainingResult(
         checkpoint=folder / BEST,
         run_id=run.run_id,
