@@ -164,7 +164,21 @@ def adopt_run(experiment: ExperimentConfig) -> tuple[ExperimentConfig, str | Non
     tracking = experiment.tracking
     if not run_id or not uri or not tracking.enabled or tracking.uri is not None:
         return experiment, None
-    named = type(tracking).model_validate({**tracking.model_dump(), "uri": uri})
+    from mmts.errors import TrackingError
+    from mmts.tracking.secrets import split_user
+
+    # The config goes into the checkpoint: what is secret of the address stays where MLflow looks.
+    uri, user, password = split_user(uri)
+    for name, value in (("USERNAME", user), ("PASSWORD", password)):
+        if value is not None:
+            os.environ.setdefault(f"MLFLOW_TRACKING_{name}", value)
+    try:
+        named = type(tracking).model_validate({**tracking.model_dump(), "uri": uri})
+    except ValueError:
+        raise TrackingError(
+            "MLFLOW_TRACKING_URI holds a password or a token in its query, which would be written "
+            "into every checkpoint. Give it in variables of its own, or in a password file."
+        ) from None
     return experiment.model_copy(update={"tracking": named}), run_id
 
 

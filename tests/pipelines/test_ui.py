@@ -111,7 +111,13 @@ def children_of(pid: int) -> list[int]:
 def tracked(tmp_path: Path) -> Path:
     """Return a store of two experiments, of which the first has the latest run."""
     for experiment, name in (("load", "older"), ("other", "second"), ("load", "first")):
-        run = start_run(TrackingConfig(), experiment=experiment, run_name=name, store=tmp_path)
+        run = start_run(
+            TrackingConfig(),
+            experiment=experiment,
+            run_name=name,
+            folder=tmp_path / name,
+            store=tmp_path,
+        )
         run.log_metrics({"val/loss": 0.5}, 1)
         run.finish("FINISHED")
     return tmp_path
