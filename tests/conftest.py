@@ -27,6 +27,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--screenshots", metavar="DIR", help="keep what the tests saw in a browser in this folder"
     )
+    parser.addoption("--kills", type=int, default=20, help="how often trainings are killed")
+    parser.addoption("--kill-seed", type=int, default=0, help="decides at which moments")
 
 
 @pytest.fixture(autouse=True)
