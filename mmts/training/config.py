@@ -67,7 +67,9 @@ class TrainingConfig(Config):
     keep_state_every: Duration = Field(
         timedelta(minutes=1),
         description="Time after which a long epoch writes down how far it is, for `mmts train "
-        "--resume`; the end of each epoch does so too. A training that is killed loses no more.",
+        "--resume`; its end does so too. A training that is killed loses no more.",
+        # pydantic would write it as ISO 8601 does, which is refused here.
+        json_schema_extra={"default": "1min"},
     )
     log_every_n_steps: int = Field(
         50, gt=0, description="Steps between two values of the training loss in the log."

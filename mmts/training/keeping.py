@@ -13,6 +13,9 @@ from mmts.training.module import ForecastingModule
 from mmts.training.state import Stage, StateFile
 from mmts.training.stopping import Stopped, StopSignals
 
+_LONGEST_PART = 0.02
+"""Of the time, that writing the state may take: short epochs do not all end with it."""
+
 
 class StateKeeper(pl.Callback):
     """Keeps the state of a training between its epochs, now and then within them, and at a stop.
@@ -41,6 +44,7 @@ class StateKeeper(pl.Callback):
         self.began = began
         self.seconds_between = seconds_between
         self.written = time.monotonic()
+        self.seconds_to_write = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Let a stop not wait for the end of a round, where no other process waits for that."""
@@ -51,7 +55,7 @@ class StateKeeper(pl.Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep what the epochs before have come to, early stopping included."""
         assert isinstance(pl_module, ForecastingModule)
-        if pl_module.kept is None:
+        if pl_module.kept is None and self._is_due(after=0.0):
             self._keep(trainer, pl_module, "trains", num_steps=0)
 
     def on_train_batch_end(
@@ -60,7 +64,7 @@ class StateKeeper(pl.Callback):
         """Stop where it was asked for, or keep the state of a long epoch."""
         assert isinstance(pl_module, ForecastingModule)
         stops = self.signals.noted is not None
-        if stops or time.monotonic() - self.written >= self.seconds_between:
+        if stops or self._is_due(self.seconds_between):
             self._keep(trainer, pl_module, "trains", pl_module.epoch_steps)
         if stops:
             raise Stopped
@@ -82,6 +86,11 @@ class StateKeeper(pl.Callback):
         """Keep that no epoch follows."""
         assert isinstance(pl_module, ForecastingModule)
         self._keep(trainer, pl_module, "trained", num_steps=0)
+
+    def _is_due(self, after: float) -> bool:
+        """Tell whether so many seconds have gone by, and enough for what it takes to write."""
+        gone_by = time.monotonic() - self.written
+        return gone_by >= max(after, self.seconds_to_write / _LONGEST_PART)
 
     def _keep(
         self, trainer: pl.Trainer, module: ForecastingModule, stage: Stage, num_steps: int
@@ -106,3 +115,4 @@ class StateKeeper(pl.Callback):
         )
         self.file.write(module.tensors() | {"best_score": stopping.best_score})
         self.written = time.monotonic()
+        self.seconds_to_write = self.written - now

@@ -69,6 +69,9 @@ def lead(
     file = _begin_state(folder, config, data.hashes, kept, run_id) if trial is None else None
     try:
         config, model = begin_model(config, data.dataset, kept, data.linear_fits)
+    except KeyboardInterrupt:
+        _say_how_to_go_on(folder, file)
+        raise
     except MmtsError:
         if kept is None and file is not None:
             # Nothing is begun that cannot be trained.
