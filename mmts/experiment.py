@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from pathlib import Path
 
 from mmts.checkpoint import (
@@ -28,26 +27,18 @@ _RUNS = "runs"
 logger = logging.getLogger(__name__)
 
 
-def new_run_folder(runs: str | Path, name: str) -> Path:
-    """Return a folder that does not exist yet, named after the experiment and the time."""
-    base = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    folder, repeat = Path(runs) / base, 2
-    while folder.exists():
-        folder, repeat = Path(runs) / f"{base}-{repeat}", repeat + 1
-    return folder
-
-
 def train(
     config: ExperimentConfig,
     folder: str | Path | None = None,
     progress_bar: bool = False,
     trial: Trial | None = None,
     run_id: str | None = None,
+    runs: str | Path = _RUNS,
 ) -> TrainingResult:
     """Train the model of a resolved config and keep its best and last checkpoint.
 
     config: as `load_config` returns it. folder: where the run's files go, new or empty; by default
-    `runs/NAME-DATE` in the current folder. Its parent holds the MLflow store by default.
+    NAME-DATE in the folder `runs`. Its parent holds the MLflow store by default.
     progress_bar: whether to draw on standard error how far an epoch has come. What is logged shows
     with `logging.basicConfig(level=logging.INFO)`.
     trial: where the training belongs to a study, which takes one process alone; its checkpoints
@@ -55,11 +46,12 @@ def train(
     run_id: of a run in MLflow that has begun already, to record in instead of a new one.
     Of several processes the first one keeps and logs; under torchrun all return the same result.
     Raises DataError or ConfigError before anything is written, OutputError when the folder holds
-    something already, TrainingError when it cannot go on, and KeyboardInterrupt on Ctrl-C or
-    SIGTERM, after which `resume` goes on, as it does after a kill.
+    something already, when another process writes to it or when a file cannot be written,
+    TrainingError when it cannot go on, and KeyboardInterrupt on Ctrl-C or SIGTERM, after which
+    `resume` goes on, as it does after a kill.
     """
-    folder = new_run_folder(_RUNS, config.name) if folder is None else Path(folder)
-    return _train(config, folder, None, progress_bar, trial, run_id)
+    place = None if folder is None else Path(folder)
+    return _train(config, place, Path(runs), None, progress_bar, trial, run_id)
 
 
 def resume(
@@ -95,12 +87,13 @@ def resume(
     had_best = state.epoch > 0 or (kept.has_model and begun.model.linear is not None)
     if had_best and not (folder / BEST).exists():
         raise RunError(f"{folder}: its {BEST} is gone. Put it back, or train in a new folder.")
-    return _train(begun, folder, kept, progress_bar, None, state.run_id)
+    return _train(begun, folder, folder.parent, kept, progress_bar, None, state.run_id)
 
 
 def _train(
     config: ExperimentConfig,
-    folder: Path,
+    folder: Path | None,
+    runs: Path,
     kept: KeptState | None,
     progress_bar: bool,
     trial: Trial | None,
@@ -111,7 +104,9 @@ def _train(
     with joined_by_torchrun(config, processes):
         if processes.is_first:
             with StopSignals(processes) as signals:
-                result = lead(config, folder, kept, processes, signals, progress_bar, trial, run_id)
+                result = lead(
+                    config, folder, runs, kept, processes, signals, progress_bar, trial, run_id
+                )
         else:
             result = None
             with muted():

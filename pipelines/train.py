@@ -70,8 +70,7 @@ def train(
         experiment = load_config(config, overrides or ())
         require_registrable(register, alias, experiment.tracking)
         experiment, run_id = adopt_run(experiment)
-        folder = run_dir or experiments.new_run_folder(runs, experiment.name)
-        result = experiments.train(experiment, folder, has_bar, run_id=run_id)
+        result = experiments.train(experiment, run_dir, has_bar, run_id=run_id, runs=runs)
     if not find_processes(experiment.training).is_first:
         return
     epochs = read_history(result.folder / HISTORY)

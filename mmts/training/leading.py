@@ -20,7 +20,8 @@ from mmts.checkpoint import (
 from mmts.config import ExperimentConfig
 from mmts.data.dataset import Dataset
 from mmts.errors import DataError, MmtsError, OutputError, TrainingError
-from mmts.files import make_folder, write_whole
+from mmts.files import make_folder, output_error, write_whole
+from mmts.folder_lock import hold_folder, is_empty
 from mmts.forecasting import Forecaster
 from mmts.model import MultimodalForecaster
 from mmts.run_folders.folder import BEST, CONFIG, HISTORY
@@ -42,6 +43,7 @@ from mmts.training.state import (
     StateFile,
     TrainingState,
     has_unfinished_state,
+    read_state,
 )
 from mmts.training.stopping import Stopped, StopSignals
 from mmts.training.team import Team
@@ -51,7 +53,8 @@ logger = logging.getLogger(__name__)
 
 def lead(
     config: ExperimentConfig,
-    folder: Path,
+    folder: Path | None,
+    runs: Path,
     kept: KeptState | None,
     processes: Processes,
     signals: StopSignals,
@@ -61,45 +64,49 @@ def lead(
 ) -> TrainingResult:
     """Train as the only process, or as the first of several."""
     began = time.monotonic() - (0.0 if kept is None else kept.state.seconds)
-    if kept is None:
+    if kept is None and folder is not None:
         require_new_folder(folder)
     data = read_training_data(config.data) if trial is None else trial.data
     if config.calibration is not None:
         require_enough_windows(data.dataset, config.model.head, config.calibration)
-    file = _begin_state(folder, config, data.hashes, kept, run_id) if trial is None else None
+    if kept is not None:
+        kept.require_data(data.hashes)
+    folder = make_run_folder(runs, config.name) if folder is None else folder
+    with hold_folder(folder):
+        if kept is None:
+            # Again, as another process may have been quicker.
+            require_new_folder(folder)
+        elif read_state(folder).state != kept.state:
+            raise OutputError(f"{folder}: another process has gone on with it. Run this again.")
+        file = _begin_state(folder, config, data.hashes, kept, run_id) if trial is None else None
+        config, model = _begin_model(config, data, file, kept)
+        write_whole(folder / CONFIG, config.to_yaml())
+        if file is not None:
+            file.know(config=config.to_json())
+        signals.check()
+        with Team(config, processes, None if kept is None else folder) as team:
+            return _keep(
+                config, folder, data, model, team, progress_bar, trial, began, run_id, file, kept,
+                signals,
+            )  # fmt: skip
+
+
+def _begin_model(
+    config: ExperimentConfig, data: TrainingData, file: StateFile | None, kept: KeptState | None
+) -> tuple[ExperimentConfig, MultimodalForecaster]:
     try:
         config, model = begin_model(config, data.dataset, kept, data.linear_fits)
     except KeyboardInterrupt:
-        _say_how_to_go_on(folder, file)
+        _say_how_to_go_on(file)
         raise
     except MmtsError:
         if kept is None and file is not None:
             # Nothing is begun that cannot be trained.
             file.path.unlink()
-            folder.rmdir()
         raise
     for stream in model.schedule.idle_streams():
         logger.warning("stream %r has no path to the head: it is not used", stream)
-    make_folder(folder)
-    write_whole(folder / CONFIG, config.to_yaml())
-    if file is not None:
-        file.know(config=config.to_json())
-    signals.check()
-    with Team(config, processes, None if kept is None else folder) as team:
-        return _keep(
-            config,
-            folder,
-            data,
-            model,
-            team,
-            progress_bar,
-            trial,
-            began,
-            run_id,
-            file,
-            kept,
-            signals,
-        )
+    return config, model
 
 
 def _begin_state(
@@ -109,9 +116,8 @@ def _begin_state(
     kept: KeptState | None,
     run_id: str | None,
 ) -> StateFile:
-    """Write down that a training has begun, or make sure that it goes on with the same data."""
+    """Write down that a training has begun, or take up what was written."""
     if kept is not None:
-        kept.require_data(hashes)
         versions = current_versions()
         if versions != kept.state.versions:
             logger.warning(
@@ -129,24 +135,46 @@ def _begin_state(
         versions=current_versions(),
         run_id=run_id,
     )
-    make_folder(folder)
     file = StateFile(folder, state)
     file.write()
     return file
 
 
+def make_run_folder(runs: Path, name: str) -> Path:
+    """Make a folder named after the experiment and the time, and never one that is there.
+
+    Raises OutputError when it cannot be made.
+    """
+    make_folder(runs)
+    base = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder, repeat = runs / base, 2
+    while True:
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            # Two trainings may begin within a second.
+            folder, repeat = runs / f"{base}-{repeat}", repeat + 1
+        except OSError as error:
+            raise output_error(folder, error) from None
+        else:
+            return folder
+
+
 def require_new_folder(folder: Path) -> None:
     """Make sure that a folder for a run does not exist or is empty; raises OutputError."""
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder}: is a file. Name a new folder for this run.")
-    if not folder.exists() or not any(folder.iterdir()):
-        return
-    if has_unfinished_state(folder):
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"{folder}: is a file. Name a new folder for this run.")
+        is_new = not folder.exists() or is_empty(folder)
+    except OSError as error:
+        raise output_error(folder, error) from None
+    if not is_new and has_unfinished_state(folder):
         raise OutputError(
             f"{folder}: holds a training that is not finished. `mmts train --resume {folder}` goes "
             "on with it; name a new folder for another run."
         )
-    raise OutputError(f"{folder}: holds files already. Name a new folder for this run.")
+    if not is_new:
+        raise OutputError(f"{folder}: holds files already. Name a new folder for this run.")
 
 
 def _keep(
@@ -260,8 +288,12 @@ def _keep(
         # Lightning turns Ctrl-C into SystemExit, and leaves the process deaf to further ones.
         signals.listen()
         status = "KILLED"
-        _say_how_to_go_on(folder, file)
+        _say_how_to_go_on(file)
         raise signals.interrupt() from None
+    except OutputError as error:
+        record_error(run, error)
+        logger.info("stopped: %s keeps what was written before", folder)
+        raise
     except torch.OutOfMemoryError as error:
         fault = TrainingError(
             f"the device is out of memory ({str(error).partition('. ')[0]}). Lower "
@@ -274,7 +306,7 @@ def _keep(
         if signals.noted is not None and processes.count > 1:
             # The signal has ended the others, and this process was waiting for one of them.
             status = "KILLED"
-            _say_how_to_go_on(folder, file)
+            _say_how_to_go_on(file)
             raise signals.interrupt() from None
         record_error(run, error)
         raise
@@ -295,11 +327,11 @@ def _keep(
     )
 
 
-def _say_how_to_go_on(folder: Path, file: StateFile | None) -> None:
+def _say_how_to_go_on(file: StateFile | None) -> None:
     if file is None:
-        logger.info("stopped: %s keeps the checkpoints of the epochs so far", folder)
+        logger.info("stopped; the checkpoints of the epochs so far are kept")
     else:
-        logger.info("stopped: `mmts train --resume %s` goes on from here", folder)
+        logger.info("stopped: `mmts train --resume %s` goes on from here", file.path.parent)
 
 
 def _calibrate(checkpoint: Path, dataset: Dataset, config: CalibrationConfig) -> None:
