@@ -14,7 +14,6 @@ import pytorch_lightning as pl
 
 from mmts.checkpoint import CheckpointInfo, read_info, save_checkpoint
 from mmts.data.times import say_span
-from mmts.errors import TrainingError
 from mmts.files import write_whole
 from mmts.run_folders.history import keep_epochs
 from mmts.tracking.run import TrackedRun
@@ -56,15 +55,10 @@ class CheckpointWriter(pl.Callback):
             self.best_loss, self.best_epoch = info.validation_loss, info.epoch
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the files; raises TrainingError when the loss is no number any more."""
+        """Write the files."""
         assert isinstance(pl_module, ForecastingModule)
         epoch = 0 if trainer.sanity_checking else trainer.current_epoch + 1
         loss = pl_module.validation_loss
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the validation loss is {loss} after epoch {epoch}. Lower "
-                "training.learning_rate, or look for outliers with `mmts check`."
-            )
         info = self.describe(epoch, loss)
         weights = pl_module.model.state_dict()
         if loss < self.best_loss:
@@ -122,9 +116,13 @@ class EpochLog(pl.Callback):
         assert isinstance(pl_module, ForecastingModule)
         losses = pl_module.round_losses
         first = pl_module.num_steps - len(losses) + 1
-        for step, loss in enumerate(losses, start=first):
-            if step % self.log_every_n_steps == 0:
-                self.run.log_metrics({"train/loss_step": float(loss)}, step=step)
+        for place in range(len(losses)):
+            if (first + place) % self.log_every_n_steps == 0:
+                metrics = {
+                    "train/loss_step": float(losses[place]),
+                    "train/gradient_norm": float(pl_module.round_norms[place]),
+                }
+                self.run.log_metrics(metrics, step=first + place)
         # Here, as the validation comes before the end of the epoch.
         self.seconds = time.monotonic() - self.began
 

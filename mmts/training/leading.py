@@ -200,6 +200,7 @@ def _keep(
     from mmts.training.listening import ListenAgain
     from mmts.training.module import count_parameters
     from mmts.training.progress import EpochProgress
+    from mmts.training.watching import NumberWatch
 
     processes, dataset, hashes = team.processes, read.dataset, read.hashes
     run = start_run(
@@ -264,7 +265,8 @@ def _keep(
                 len(data.validation),
                 f", in {processes.count} processes" if processes.count > 1 else "",
             )
-            callbacks = [writer, log, *others, keeper, ListenAgain(signals)]
+            watch = NumberWatch(dataset, data)
+            callbacks = [watch, writer, log, *others, keeper, ListenAgain(signals)]
             num_epochs = fit(config, model, data, callbacks, kept)
         if config.calibration is not None:
             _calibrate(folder / BEST, dataset, config.calibration)

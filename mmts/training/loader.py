@@ -65,16 +65,19 @@ class ShuffledBatches:
         """Return the number of batches that are left; the last one may be smaller."""
         return self.num_batches - self.num_read
 
-    def __iter__(self) -> Iterator[Batch]:
-        """Yield the batches."""
+    def order(self) -> Tensor:
+        """Return the places of the windows that are left, of all processes together, (window,)."""
         device = self.windows.windows.items.device
         generator = torch.Generator(device).manual_seed(self.seed * 1_000_003 + self.epoch)
         # Of four bytes where they do, as there may be very many windows. On a CPU the permutation
         # is the same.
         kind = torch.int32 if len(self.windows) <= torch.iinfo(torch.int32).max else torch.int64
         order = torch.randperm(len(self.windows), generator=generator, device=device, dtype=kind)
-        order = order[self.num_read * self.batch_size : self.num_batches * self.batch_size]
-        yield from split_batches(self.windows, self.batch_size, order, self.processes)
+        return order[self.num_read * self.batch_size : self.num_batches * self.batch_size]
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches."""
+        yield from split_batches(self.windows, self.batch_size, self.order(), self.processes)
 
 
 class Rounds:

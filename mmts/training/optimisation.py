@@ -76,10 +76,14 @@ class Optimisation:
         count = self.processes.add_up(observed.sum()).clamp(min=1) / num_processes
         return masked_mean(losses, observed, count)
 
-    def descend(self, step: int) -> None:
-        """Take the step whose gradients are there, and clear them."""
-        if self.clip is not None:
-            nn.utils.clip_grad_norm_(self.weights, self.clip, foreach=True)
+    def descend(self, step: int) -> Tensor:
+        """Take the step whose gradients are there, and clear them.
+
+        Returns the norm that they had, (), before they were clipped.
+        """
+        # Where they are not to be clipped, the norm alone is asked for.
+        limit = math.inf if self.clip is None else self.clip
+        norm = nn.utils.clip_grad_norm_(self.weights, limit, foreach=True)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step)
         self.optimizer.step()
@@ -87,6 +91,7 @@ class Optimisation:
             self.average.update(step)
         self.optimizer.zero_grad()
         self.running_means.even_out()
+        return norm
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what the next step depends on besides the weights, where it lies."""
