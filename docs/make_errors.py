@@ -47,6 +47,7 @@ SITUATIONS: dict[str, str] = {
     "data.scaling": "Splits and windows",
     "data": "Streams and their clocks",
     "checkpoint": "Opening a checkpoint",
+    "checkpoint_file": "Opening a checkpoint",
     "checkpoint_versions": "Opening a checkpoint",
     "linear": "Opening a checkpoint",
     "forecasting": "Forecasting",

@@ -40,7 +40,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("heads",),
     ("model",),
     ("config", "config_reference"),
-    ("checkpoint_versions", "checkpoint"),
+    ("checkpoint_file", "checkpoint_versions", "checkpoint"),
     ("forecast_origins", "forecast_table", "forecasting"),
     ("evaluation",),
     ("calibration.fitting",),
