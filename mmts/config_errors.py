@@ -13,6 +13,9 @@ from pydantic_core import ErrorDetails
 from mmts.errors import nearest
 from mmts.kinds import Kinds
 
+_LONGEST = 600
+"""Characters of one fault."""
+
 Location = tuple[int | str, ...]
 
 
@@ -22,7 +25,13 @@ def describe_faults(error: ValidationError, model: type[BaseModel], settings: An
     settings: what was validated, as read from YAML.
     """
     faults = error.errors(include_url=False)
-    return [_describe(fault, model, settings) for fault in faults if not _follows(fault, faults)]
+    said = [_describe(fault, model, settings) for fault in faults if not _follows(fault, faults)]
+    return [_shortened(line) for line in said]
+
+
+def _shortened(line: str) -> str:
+    """Leave out the middle of what repeats a value that fills pages."""
+    return line if len(line) <= _LONGEST else f"{line[:200]} [...] {line[-200:]}"
 
 
 def _follows(fault: ErrorDetails, faults: Sequence[ErrorDetails]) -> bool:

@@ -206,7 +206,7 @@ def test_a_faulty_set_is_refused(tmp_path: Path, override: str, words: str) -> N
         ("- 1\n", "holds no settings"),
         ("name: a\x00b\n", "not well-formed YAML"),
         ("data: {root: {{ folder }}}\n", "a key must be a word"),
-        ("name: !!python/object/apply:os.system [ls]\n", "not well-formed YAML"),
+        ("name: !!python/object/apply:os.system [ls]\n", "line 1: the tag"),
     ],
 )
 def test_a_faulty_yaml_is_refused(tmp_path: Path, text: str, words: str) -> None:
