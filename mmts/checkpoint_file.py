@@ -74,6 +74,8 @@ def read_description(path: str | Path) -> dict[str, Any]:
             parse_constant=_refuse_constant,
             parse_int=_bounded_integer,
         )
+        # An escape can write half a letter, which no file can be named by or hold.
+        json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):

@@ -10,11 +10,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, Tag, ValidationError
 from pydantic_core import ErrorDetails
 
-from mmts.errors import nearest
+from mmts.errors import nearest, shortened
 from mmts.kinds import Kinds
-
-_LONGEST = 600
-"""Characters of one fault."""
 
 Location = tuple[int | str, ...]
 
@@ -26,12 +23,7 @@ def describe_faults(error: ValidationError, model: type[BaseModel], settings: An
     """
     faults = error.errors(include_url=False)
     said = [_describe(fault, model, settings) for fault in faults if not _follows(fault, faults)]
-    return [_shortened(line) for line in said]
-
-
-def _shortened(line: str) -> str:
-    """Leave out the middle of what repeats a value that fills pages."""
-    return line if len(line) <= _LONGEST else f"{line[:200]} [...] {line[-200:]}"
+    return [shortened(line) for line in said]
 
 
 def _follows(fault: ErrorDetails, faults: Sequence[ErrorDetails]) -> bool:

@@ -48,6 +48,7 @@ def run_backtest(
         from mmts.files import make_folder, write_whole
         from mmts.forecasting import Forecaster
         from mmts.plots import plot_backtest, to_png
+        from mmts.table_files import write_table
 
     forecaster = Forecaster.from_checkpoint(checkpoint)
     problems, num_steps = [*_faults_of_options(asked, num_windows, step, is_refit, misfits)], None
@@ -71,8 +72,8 @@ def run_backtest(
 
     report = json.dumps(found.to_json(), indent=2, allow_nan=False)
     write_whole(folder / REPORT, report + "\n")
-    write_whole(folder / TABLE, found.forecasts.to_csv(index=False))
-    write_whole(folder / SCORES, found.scores_table().to_csv(index=False))
+    write_table(folder / TABLE, found.forecasts)
+    write_table(folder / SCORES, found.scores_table())
     write_whole(folder / PICTURE, to_png(plot_backtest(found)))
     if as_json:
         print(report)

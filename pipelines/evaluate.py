@@ -148,6 +148,7 @@ def evaluate(
             to_picture,
         )
         from mmts.report import REPORT, write_report
+        from mmts.table_files import write_table
 
     forecaster = Forecaster.from_checkpoint(checkpoint, calibrated=not uncalibrated)
     schema = forecaster.info.data_schema
@@ -185,7 +186,7 @@ def evaluate(
     found = json.dumps(numbers, indent=2, allow_nan=False)
     write_whole(folder / "evaluation.json", found + "\n")
     for name, table in tables.items():
-        write_whole(folder / name, table.to_csv(index=False))
+        write_table(folder / name, table)
     for name, figure in figures.items():
         write_whole(folder / name, to_picture(figure, name))
     explained = checkpoint.parent / "explanation"

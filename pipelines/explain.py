@@ -68,6 +68,7 @@ def explain(
         from mmts.files import make_folder, write_whole
         from mmts.forecasting import Forecaster
         from mmts.plots import to_picture
+        from mmts.table_files import write_table
 
     checkpoint = find_file(checkpoint, runs, uri)
     forecaster = Forecaster.from_checkpoint(checkpoint)
@@ -90,7 +91,7 @@ def explain(
     figures = _draw(explanation, forecaster)
     write_whole(folder / "explanation.json", found + "\n")
     for name, table in tables.items():
-        write_whole(folder / name, table.to_csv(index=False))
+        write_table(folder / name, table)
     for name, figure in figures.items():
         write_whole(folder / name, to_picture(figure, name))
     if as_json:

@@ -52,6 +52,7 @@ def forecast(
         from mmts.errors import OutputError
         from mmts.files import require_apart, require_folder, write_whole
         from mmts.forecasting import choose_sources
+        from mmts.table_files import write_table
 
     if plot is not None and until is not None:
         raise OutputError("--plot draws one forecast of each item. Leave out --until, or --plot.")
@@ -62,7 +63,7 @@ def forecast(
     sources = choose_sources(forecaster, data or ())
     require_apart([checkpoint, *map(str, sources.values())], [output, *([plot] if plot else [])])
     table = forecaster.predict(sources, origin, until)
-    write_whole(output, table.to_csv(index=False))
+    write_table(output, table)
     if plot is not None:
         from mmts.plots import forecast_picture
 

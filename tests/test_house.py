@@ -18,7 +18,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
      "tracking.config", "tuning.config", "calibration.config"),
     ("config_yaml", "config_errors", "losses", "metrics", "calibration.conformal", "inspection",
      "run_folders.description", "run_folders.history", "run_folders.evaluations",
-     "run_folders.folder", "run_folders.comparison"),
+     "run_folders.folder", "run_folders.comparison", "table_files"),
     (
         "data.text", "data.config", "data.cache.digests", "data.cache.array_files",
         "data.cache.entries", "data.clock", "data.times", "data.schema", "data.table",

@@ -10,6 +10,7 @@ with an error, and leaves the input in that folder, when a reader raises anythin
 from __future__ import annotations
 
 import argparse
+import copy
 import gc
 import json
 import logging
@@ -72,7 +73,7 @@ def _change_one_place(tree: Any, drawn: random.Random) -> None:
             case 3 if isinstance(child, (int, float)) and not isinstance(child, bool):
                 place[key] = child * drawn.choice((-1, 0, 2, 10, 1000)) + drawn.choice((-1, 0, 1))
             case _:
-                place[key] = drawn.choice(STRANGE)
+                place[key] = copy.deepcopy(drawn.choice(STRANGE))
         return
 
 

@@ -29,6 +29,9 @@ UNIX = {"unix_s": 1_000_000, "unix_ms": 1_000, "unix_us": 1}
 
 DAY = 86_400_000_000
 _WRITE = "Write it as 2013-10-01 14:00."
+_FIRST_TIME, _LAST_TIME = -62_135_510_400_000_000, 253_402_128_000_000_000
+"""The second day of the year 1 and the last but one of 9999: their hours exist in every zone."""
+
 _NO_TIME = np.iinfo(np.int64).min
 _HAS_OFFSET = re.compile(r"\d:?\d{2}(?:\.\d+)?\s*(?:Z|[+-]\d{2}(?::?\d{2})?)$")
 _YEAR_FIRST = re.compile(
@@ -77,17 +80,17 @@ class StampReader:
         """Read the cells of a chunk."""
         cells = plain_values(cells)
         if is_time_like(cells.dtype):
-            self._sink.append(self._read_datetimes(cells, rows, faults))
+            self._append(self._read_datetimes(cells, rows, faults), rows, faults)
             return
         self.are_dates = False
         if self._epochs is not None:
-            self._sink.append(self._read_epochs(cells, rows, faults))
+            self._append(self._read_epochs(cells, rows, faults), rows, faults)
             return
         if self._pattern is None and not self._to_end and self._foreign is None:
             times = _parse_quickly(cells)
             if times is not None:
                 self._note_offsets(np.zeros(len(times), dtype=bool), rows, cells, faults)
-                self._sink.append(times)
+                self._append(times, rows, faults)
                 return
         text = _as_text(cells)
         missing = text.isna().to_numpy()
@@ -105,9 +108,9 @@ class StampReader:
             )  # fmt: skip
             self._set_offset("%z" in self._pattern, rows, 0, text, faults)
             times = _microseconds(parsed)
-            self._sink.append(self._end_of_days(times, text, rows, faults))
+            self._append(self._end_of_days(times, text, rows, faults), rows, faults)
             return
-        self._sink.append(self._read_plain(text, missing, rows, faults))
+        self._append(self._read_plain(text, missing, rows, faults), rows, faults)
 
     def finish(self, faults: Faults) -> None:
         """Say, when all chunks are read, what time_format would fit the cells."""
@@ -130,6 +133,18 @@ class StampReader:
             said = f"{other!r} is not written as the rows before it ({cell!r})"
             remedy = "Write all times alike."
         faults.add(rows, row, count, self._column, said, remedy, "time")
+
+    def _append(self, times: Times, rows: Rows, faults: Faults) -> None:
+        """Hand times on; those on whose day a calendar ends have no place in every zone."""
+        if self._to_end:
+            # By such a time one writes that a row is never known, or always was.
+            times = np.clip(times, _FIRST_TIME, _LAST_TIME)
+        outside = (times < _FIRST_TIME) | (times > _LAST_TIME)
+        faults.add_mask(
+            rows, outside, self._column, "the time is not from 0001-01-02 to 9999-12-30",
+            "Correct it, or take out the row.", "far",
+        )  # fmt: skip
+        self._sink.append(np.where(outside, 0, times))
 
     def _read_datetimes(self, cells: pd.Series, rows: Rows, faults: Faults) -> Times:
         if pd.api.types.is_timedelta64_dtype(cells.dtype):
@@ -154,7 +169,8 @@ class StampReader:
         missing = np.isnan(values) & [c != c or not str(c).strip() for c in written]
         faults.add_mask(rows, missing, self._column, "the time is empty", "Fill it in.", "empty")
         # Up to the year 5138 for seconds, and 2255 for microseconds, floats hold whole units.
-        micros = np.nan_to_num(values) * UNIX[self._pattern]
+        with np.errstate(over="ignore"):
+            micros = np.nan_to_num(values) * UNIX[self._pattern]
         outside = np.abs(micros) > 9e15
         faults.add_mask(
             rows, outside, self._column, f"the number is no time in {self._pattern}",
