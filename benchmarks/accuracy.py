@@ -14,6 +14,7 @@ time_mmd  with the texts of the rows, without, with shuffled and with empty ones
 epa_air   temperature, PM2.5, AQI and ozone of three counties, most of them rarely measured
 
 Finished runs are kept in the results file, and those with the same settings are not run again.
+`accuracy_document.py` writes the tables of docs/accuracy.md from them.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from accuracy_runs import (
     FILLED_RIDGE,
     FIXED_RIDGE,
     LAST_VALUE,
+    MODEL,
     OWN_RIDGE,
     SEASONAL_NAIVE,
     SEASONAL_PRIOR,
@@ -53,13 +55,12 @@ from accuracy_runs import (
 from accuracy_sets import FAMILIES
 from accuracy_tables import NOTE, Runs, reproduction_line, set_table, target_table
 from real_runs import Job, ResultsFile
-from real_tables import as_markdown, as_text
+from real_tables import as_text
 
 from mmts.config import ExperimentConfig
 from mmts.data.dataset import fingerprint
 from mmts.errors import MmtsError
 
-MODEL = "model"
 TEXT_ARMS = ("model, no text", TEXT, SHUFFLED, EMPTY)
 
 
@@ -105,7 +106,6 @@ def parse_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--results", type=Path, default=Path("accuracy.json"), help="JSON file to go on in"
     )
-    parser.add_argument("--markdown", type=Path, help="file for the tables in Markdown")
     arguments = parser.parse_args(given)
     sets = FAMILIES[arguments.family]
     arguments.sets = arguments.sets or list(sets)
@@ -221,21 +221,18 @@ def collect(name: str, jobs: Sequence[AccuracyJob], results: ResultsFile) -> Run
 
 
 def report(arguments: argparse.Namespace, by_set: dict[str, Runs]) -> None:
-    """Print the tables, and write them in Markdown if asked to."""
-    sets, texts, markdowns, lines = FAMILIES[arguments.family], [], [], []
+    """Print the tables."""
+    sets, texts, lines = FAMILIES[arguments.family], [], []
     for name, runs in by_set.items():
         tables = [set_table(sets[name], runs)]
         if arguments.family == "epa_air":
             # Measured at rates of their own, so that the pooled errors are nearly those of one.
             tables.append(target_table(runs))
         texts.append("\n\n".join([name, *map(as_text, tables)]))
-        markdowns.append("\n\n".join([f"### {name}", *map(as_markdown, tables)]))
         line = reproduction_line(name, sets[name], runs)
         lines += [line] if line else []
     notes = [NOTE, *lines]
     print("\n" + "\n\n".join([*texts, "\n".join(notes)]))
-    if arguments.markdown is not None:
-        arguments.markdown.write_text("\n\n".join([*markdowns, *notes]) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from mmts.data.gathering import WindowGatherer
 from mmts.linear.path import LinearConfig
 from mmts.linear.targets import collect_targets
 
+MODEL = "model"
 LAST_VALUE, SEASONAL_NAIVE, SEASONAL_PRIOR = "last value", "seasonal naive", "seasonal prior"
 OWN_RIDGE = "ridge, own past"
 """Each target's own past less its last value, one map for all targets."""

@@ -28,8 +28,8 @@ def set_table(chosen: AccuracySet, runs: Runs) -> list[tuple[str, ...]]:
     heads = [f"{horizon} steps" for horizon in horizons] + (["mean"] if has_mean else [])
     rows = [("", *heads, "seeds")]
     for name, marks in chosen.marks.items():
-        cells = ["/".join(_short(v) for v in marks[h]) if h in marks else "" for h in horizons]
-        rows.append((name, *cells, *([_mark_mean(chosen, marks)] if has_mean else []), ""))
+        cells = ["/".join(short(v) for v in marks[h]) if h in marks else "" for h in horizons]
+        rows.append((name, *cells, *([_mean_cell(chosen, marks)] if has_mean else []), ""))
     for name, by_horizon in runs.items():
         cells = [_cell([run["test"] for run in by_horizon.get(h, ())]) for h in horizons]
         mean = [_cell(_mean_by_seed(horizons, by_horizon))] if has_mean else []
@@ -80,15 +80,25 @@ def reproduction_line(name: str, chosen: AccuracySet, runs: Runs) -> str | None:
     )
 
 
-def _mark_mean(chosen: AccuracySet, marks: Mapping[int | str, Scores]) -> str:
+def mean_mark(chosen: AccuracySet, marks: Mapping[int | str, Scores]) -> Scores | None:
+    """Return a published figure averaged over horizons; None where one is not published."""
     if MEAN in marks:
-        found = marks[MEAN]
-    elif all(horizon in marks for horizon in chosen.horizons):
-        scores = np.array([marks[horizon] for horizon in chosen.horizons])
-        found = (float(scores[:, 0].mean()), float(scores[:, 1].mean()))
-    else:
-        return ""
-    return "/".join(_short(value) for value in found)
+        return marks[MEAN]
+    if not all(horizon in marks for horizon in chosen.horizons):
+        return None
+    scores = np.array([marks[horizon] for horizon in chosen.horizons])
+    return float(scores[:, 0].mean()), float(scores[:, 1].mean())
+
+
+def mean_score(chosen: AccuracySet, by_horizon: Mapping[int, Sequence[Record]]) -> Scores | None:
+    """Return ours over horizons and the seeds that ran at all of them; None where none did."""
+    found = _mean_by_seed(chosen.horizons, by_horizon)
+    if not found or any(scores["mse"] is None for scores in found):
+        return None
+    return (
+        float(np.mean([scores["mse"] for scores in found])),
+        float(np.mean([scores["mae"] for scores in found])),
+    )
 
 
 def _mean_by_seed(
@@ -103,16 +113,22 @@ def _mean_by_seed(
     ]
 
 
+def _mean_cell(chosen: AccuracySet, marks: Mapping[int | str, Scores]) -> str:
+    found = mean_mark(chosen, marks)
+    return "" if found is None else "/".join(short(value) for value in found)
+
+
 def _cell(tests: Sequence[Record]) -> str:
     if not tests or any(test["mse"] is None for test in tests):
         return ""
     parts = []
     for measure in ("mse", "mae"):
         values = [test[measure] for test in tests]
-        spread = f" ±{_short(float(np.std(values, ddof=1)))}" if len(values) > 1 else ""
-        parts.append(f"{_short(float(np.mean(values)))}{spread}")
+        spread = f" ±{short(float(np.std(values, ddof=1)))}" if len(values) > 1 else ""
+        parts.append(f"{short(float(np.mean(values)))}{spread}")
     return " / ".join(parts) if "±" in parts[0] else "/".join(parts)
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
+    """Write a score as the literature does, .123."""
     return f"{value:.3f}".removeprefix("0")

@@ -7,8 +7,11 @@ Times per optimiser step, from the beginning of an epoch to its last step:
 bare      forward, backward, clipping and AdamW over batches that were gathered before
 plain     the same batches and steps by Lightning as it comes, automatic optimisation, with neither
           logger, nor progress bar, nor checkpoints
+fed       the same as `plain`, but windows are gathered in the step, by the loader of `mmts train`
 mmts      `mmts train` with all that a user has on: windows gathered in the step, progress bar,
           MLflow, history, checkpoints
+
+What mmts adds to `fed` is what a user has on; what it adds to `plain`, to gather windows besides.
 
 They take turns, and ratios are taken within each turn.
 """
@@ -136,23 +139,28 @@ def main() -> None:
                 seconds = measure(model, batch, arguments, Path(folder))
             per_step = {name: Spread.of([1e3 * s for s in own]) for name, own in seconds.items()}
             over_bare = {name: ratios(own, seconds["bare"]) for name, own in seconds.items()}
-            added = Spread.of(
-                [1e3 * (o - p) for o, p in zip(seconds["mmts"], seconds["plain"], strict=True)]
-            )
+            added = {name: added_to(seconds, name) for name in ("plain", "fed")}
             print(f"{model}, batches of {batch}, milliseconds a step:")
             for name, spread in per_step.items():
                 print(f"  {name:6} {spread:.3f}   {over_bare[name]:.3f} of the bare loop")
-            print(f"  mmts adds {added:.3f} to plain")
+            for name, spread in added.items():
+                print(f"  mmts adds {spread:.3f} to {name}")
             found.append(
                 {
                     "model": model,
                     "batch": batch,
                     "milliseconds": per_step,
                     "ratio": over_bare,
-                    "added_to_plain": added,
+                    "added": added,
                 }
             )
     write_json(arguments.json, {"overhead": found})
+
+
+def added_to(seconds: dict[str, list[float]], name: str) -> Spread:
+    """Return the milliseconds a step by which mmts takes longer, turn by turn."""
+    pairs = zip(seconds["mmts"], seconds[name], strict=True)
+    return Spread.of([1e3 * (own - other) for own, other in pairs])
 
 
 def measure(
@@ -166,11 +174,12 @@ def measure(
     steps = max(12, min(int(arguments.seconds / one), len(dataset.windows("train")) // batch))
     config = write_experiment(folder, model, batch, steps)
     ready = [ready[n % len(ready)] for n in range(steps)]
-    seconds: dict[str, list[float]] = {"bare": [], "plain": [], "mmts": []}
+    seconds: dict[str, list[float]] = {name: [] for name in ("bare", "plain", "fed", "mmts")}
     for turn in range(arguments.turns + 1):
         taken = {
             "bare": run_bare(dataset, config, ready),
-            "plain": run_plain(dataset, config, ready),
+            "plain": run_plain(dataset, config, ReadyBatches(ready)),
+            "fed": run_plain(dataset, config, epoch_of(dataset, config, turn, steps)),
             "mmts": run_mmts(config, folder / f"run{turn}"),
         }
         # The first turn warms up.
@@ -209,8 +218,15 @@ def write_experiment(folder: Path, model: str, batch: int, steps: int) -> Experi
 
 def gather_ready(dataset: Dataset, config: ExperimentConfig, number: int = 50) -> list[Batch]:
     """Return batches in memory."""
-    size = config.training.batch_size
-    return list(ShuffledBatches(dataset.windows("train"), size, 0, 0, max_batches=number))
+    return list(epoch_of(dataset, config, 0, number))
+
+
+def epoch_of(
+    dataset: Dataset, config: ExperimentConfig, number: int, steps: int
+) -> ShuffledBatches:
+    """Return the batches of an epoch, to be gathered when it is their turn."""
+    windows = dataset.windows("train")
+    return ShuffledBatches(windows, config.training.batch_size, 0, number, max_batches=steps)
 
 
 def prepare(dataset: Dataset, config: ExperimentConfig, steps: int) -> Optimisation:
@@ -229,9 +245,11 @@ def run_bare(dataset: Dataset, config: ExperimentConfig, ready: Sequence[Batch])
     return (time.perf_counter() - began) / len(ready)
 
 
-def run_plain(dataset: Dataset, config: ExperimentConfig, ready: Sequence[Batch]) -> float:
+def run_plain(
+    dataset: Dataset, config: ExperimentConfig, batches: ReadyBatches | ShuffledBatches
+) -> float:
     """Return seconds per step of Lightning as it comes."""
-    module = PlainModule(prepare(dataset, config, len(ready)))
+    module = PlainModule(prepare(dataset, config, len(batches)))
     clock = EpochClock()
     with quiet_lightning():
         trainer = pl.Trainer(
@@ -245,8 +263,8 @@ def run_plain(dataset: Dataset, config: ExperimentConfig, ready: Sequence[Batch]
             enable_checkpointing=False,
             enable_model_summary=False,
         )
-        trainer.fit(module, ReadyBatches(ready))
-    return clock.seconds / len(ready)
+        trainer.fit(module, batches)
+    return clock.seconds / len(batches)
 
 
 def run_mmts(config: ExperimentConfig, folder: Path) -> float:

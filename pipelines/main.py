@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from . import config, runs
@@ -28,6 +30,27 @@ for command in (init, train, tune, calibrate, forecast, evaluate, explain, regis
     app.command()(command)
 app.add_typer(runs.app, name="runs")
 app.add_typer(config.app, name="config")
+
+
+def print_version(is_asked: bool) -> None:
+    """Print the version and end, where it is asked for."""
+    if is_asked:
+        from importlib.metadata import version
+
+        print(f"mmts {version('mmts')}")
+        raise typer.Exit
+
+
+@app.callback()
+def begin(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=print_version, is_eager=True, help="Print the version and end."
+        ),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
 
 
 def main() -> None:

@@ -44,16 +44,21 @@ def blocks_of(path: Path, language: str) -> list[str]:
     return [textwrap.dedent(text) for _, text in found]
 
 
-@pytest.fixture(scope="module")
-def make_errors() -> ModuleType:
-    """Return the script that writes the page of errors."""
-    spec = importlib.util.spec_from_file_location("make_errors", DOCS / "make_errors.py")
+def load_script(name: str) -> ModuleType:
+    """Return one of the scripts that write pages, which are no part of a package."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["make_errors"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def make_errors() -> ModuleType:
+    """Return the script that writes the page of errors."""
+    return load_script("make_errors")
 
 
 def test_the_page_of_keys_is_up_to_date() -> None:
@@ -64,6 +69,13 @@ def test_the_page_of_keys_is_up_to_date() -> None:
 def test_the_page_of_errors_is_up_to_date(make_errors: ModuleType) -> None:
     written = (DOCS / "errors.md").read_text()
     assert written == make_errors.write_page(), "run `python docs/make_errors.py`"
+
+
+def test_the_page_of_dependencies_is_up_to_date() -> None:
+    written = (DOCS / "dependencies.md").read_text()
+    assert written == load_script("make_dependencies").render(), (
+        "run `python docs/make_dependencies.py`"
+    )
 
 
 def test_the_page_of_errors_has_every_class() -> None:
@@ -177,7 +189,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_site_has_every_page(site: Path) -> None:
     for page in DOCS.rglob("*.md"):
         assert (site / page.relative_to(DOCS)).with_suffix(".html").is_file()
-    assert not list(site.rglob("make_errors*"))
+    assert not list(site.rglob("make_*"))
 
 
 def test_the_site_fetches_nothing_from_elsewhere(site: Path) -> None:

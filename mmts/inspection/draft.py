@@ -74,7 +74,9 @@ def draft_experiment(
 
 
 def _name_of(roles: Roles) -> str:
-    words = [roles.target.report.path.stem, *(c.name for c in roles.target.target[:2])]
+    targets = (column.name for column in roles.target.target[:2])
+    # A file is often named after what is forecast: load.csv holds load.
+    words = dict.fromkeys([roles.target.report.path.stem, *targets])
     name = re.sub(r"[^A-Za-z0-9_.]+", "-", "-".join(words)).strip("-._")
     return name[:60] or "experiment"
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from accuracy_data import EMPTY, PRIOR_COLUMN, SHUFFLED, TEXT, prepare
+from accuracy_document import DOCUMENT, MARKERS, RESULTS, aims, fill_document
 from accuracy_runs import OWN_RIDGE, SEASONAL_PRIOR, score
 from accuracy_sets import FAMILIES, MEAN, RIDGE_MARK
 from accuracy_tables import set_table
@@ -211,11 +212,11 @@ def test_the_family_runs_once_and_prints_all_arms(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_health(tmp_path)
-    results, markdown = tmp_path / "results.json", tmp_path / "tables.md"
+    results = tmp_path / "results.json"
     changes = [part for change in TINY for part in ("--config-set", change)]
     arguments = (
         "time_mmd", "--data", tmp_path, "--sets", "Health", "--horizons", 12, "--seeds", 1,
-        "--results", results, "--markdown", markdown, *changes,
+        "--results", results, *changes,
     )  # fmt: skip
     run(monkeypatch, *arguments)
     runs = read_runs(results)
@@ -234,9 +235,35 @@ def test_the_family_runs_once_and_prints_all_arms(
     second = capsys.readouterr().out
     assert results.read_bytes() == before
     assert first.endswith(second)
-    assert "| Aurora, published |" in markdown.read_text()
-    for arm in by_arm:
-        assert f"| {arm} |" in markdown.read_text()
+    document = fill_document("<!-- table time_mmd --><!-- end -->", runs)
+    for row in (*by_arm, "Aurora, published"):
+        assert f"| {row} |" in document
+
+
+def test_the_document_holds_what_the_results_say() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert fill_document(text, read_runs(RESULTS)) == text
+    assert set(MARKERS.findall(text)) == {"aims", *FAMILIES}
+
+
+def test_an_aim_is_met_only_where_both_measures_are_below_the_best_baseline() -> None:
+    def runs(model: tuple[float, float]) -> list[dict[str, Any]]:
+        arms = {"last value": (0.5, 0.3), "ridge, own past": (0.4, 0.4), "model": model}
+        return [
+            {"set": "NP, known future, 24 steps", "variant": arm, "seed": int(arm == "model"),
+             "test": {"mse": mse, "mae": mae}}
+            for arm, (mse, mae) in arms.items()
+        ]  # fmt: skip
+
+    def row(model: tuple[float, float]) -> tuple[str, ...]:
+        return next(row for row in aims(runs(model)) if row[0] == "NP, known future")
+
+    assert row((0.35, 0.31))[2] == ".400/.300"
+    assert row((0.35, 0.31))[-1] == "**missed**, stretch **missed**"
+    assert row((0.36, 0.27))[3] == "-10.0 %/-10.0 %"
+    assert row((0.36, 0.27))[-1] == "met, stretch **missed**"
+    # Published figures have three digits.
+    assert row((0.2024, 0.2374))[-1] == "met, stretch met"
 
 
 @pytest.mark.slow

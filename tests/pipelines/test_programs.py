@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,11 @@ def test_a_reader_that_leaves_ends_no_command(config: Path, tmp_path: Path) -> N
     assert process.returncode == 0, told
     assert "BrokenPipe" not in told
     assert (tmp_path / "run" / "best.mmts").is_file()
+
+
+def test_the_version_is_that_of_the_package(mmts: Command) -> None:
+    done = mmts("--version")
+    assert (done.returncode, done.stdout) == (0, f"mmts {version('mmts')}\n")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["runs", "list", "."]])
