@@ -26,6 +26,7 @@ SITUATIONS: dict[str, str] = {
     "data.config": "Streams, as the config describes them",
     "encoders": "Encoders and heads",
     "heads": "Encoders and heads",
+    "model": "Encoders and heads",
     "interactions": "Interactions",
     "kinds": "Kinds of your own",
     "tracking": "Tracking",

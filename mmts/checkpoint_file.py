@@ -159,16 +159,16 @@ def _must_have_digest(description: dict[str, Any]) -> bool:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError
     return found
 
 
-def _refuse_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no number")
+def _refuse_constant(_: str) -> NoReturn:
+    raise ValueError
 
 
 def _bounded_integer(digits: str) -> int:
     number = int(digits)
     if abs(number) > _LARGEST_INTEGER:
-        raise ValueError(f"{digits} is too large")
+        raise ValueError
     return number

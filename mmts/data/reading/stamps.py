@@ -29,8 +29,8 @@ UNIX = {"unix_s": 1_000_000, "unix_ms": 1_000, "unix_us": 1}
 
 DAY = 86_400_000_000
 _WRITE = "Write it as 2013-10-01 14:00."
-_FIRST_TIME, _LAST_TIME = -62_135_510_400_000_000, 253_402_128_000_000_000
-"""The second day of the year 1 and the last but one of 9999: their hours exist in every zone."""
+_FIRST_TIME, _LAST_TIME = -62_135_596_800_000_000, 253_402_300_799_999_999
+"""Begin of the year 1, and end of 9999."""
 
 _NO_TIME = np.iinfo(np.int64).min
 _HAS_OFFSET = re.compile(r"\d:?\d{2}(?:\.\d+)?\s*(?:Z|[+-]\d{2}(?::?\d{2})?)$")
@@ -62,6 +62,7 @@ class StampReader:
         self._pattern = reading.time_format
         self._sink = sink
         self._to_end = to_end
+        self._in_zone = reading.time_zone is not None
         self._foreign: tuple[Rows, int, str, int] | None = None
         self._fitting: dict[str, int] = {}
         self._misfit: tuple[Rows, int, str, int] | None = None
@@ -135,14 +136,17 @@ class StampReader:
         faults.add(rows, row, count, self._column, said, remedy, "time")
 
     def _append(self, times: Times, rows: Rows, faults: Faults) -> None:
-        """Hand times on; those on whose day a calendar ends have no place in every zone."""
+        """Hand times on that lie within the calendar."""
+        # Somewhere on Earth the calendar ends a day earlier, and a date may yet become its end.
+        margin = 2 * DAY if self._to_end else DAY if self._in_zone or self.has_offset else 0
+        first, last = _FIRST_TIME + margin, _LAST_TIME - margin
         if self._to_end:
             # By such a time one writes that a row is never known, or always was.
-            times = np.clip(times, _FIRST_TIME, _LAST_TIME)
-        outside = (times < _FIRST_TIME) | (times > _LAST_TIME)
+            times = np.clip(times, first, last)
+        outside = (times < first) | (times > last)
         faults.add_mask(
-            rows, outside, self._column, "the time is not from 0001-01-02 to 9999-12-30",
-            "Correct it, or take out the row.", "far",
+            rows, outside, self._column, "the time lies on the edge of the years 1 to 9999, or "
+            "beyond", "Correct it, or take out the row.", "far",
         )  # fmt: skip
         self._sink.append(np.where(outside, 0, times))
 
