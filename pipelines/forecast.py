@@ -50,9 +50,8 @@ def forecast(
     with imports():
         from mmts.data.findings.finding import say_count
         from mmts.errors import OutputError
-        from mmts.files import require_apart, require_folder, write_whole
+        from mmts.files import require_apart, require_folder, write_table, write_whole
         from mmts.forecasting import choose_sources
-        from mmts.table_files import write_table
 
     if plot is not None and until is not None:
         raise OutputError("--plot draws one forecast of each item. Leave out --until, or --plot.")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mmts.table_files import write_table
+from mmts.files import write_table
 
 
 @pytest.mark.parametrize(
