@@ -70,6 +70,9 @@ def iterate_blocks(
                     f"{where}, row {row}: longer than {LONGEST_ROW:,} bytes. Give a table of text."
                 )
             continue
+        if not data.strip():
+            row += data.count(b"\n")
+            continue
         block, num_lines, left = reader.check(data, row, ended)
         row += num_lines
         rest = left + rest

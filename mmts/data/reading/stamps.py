@@ -19,6 +19,7 @@ from mmts.data.reading.cells import NumberReader, is_time_like, plain_values
 from mmts.data.reading.faults import Faults, Rows
 from mmts.data.reading.formats import epoch_of, formats_of, is_pattern, parse_format
 from mmts.data.reading.sinks import ColumnSink, MemorySinks
+from mmts.data.reading.zones import FIRST_TIME, LAST_TIME
 from mmts.errors import DataError
 
 Times = npt.NDArray[np.int64]
@@ -29,9 +30,6 @@ UNIX = {"unix_s": 1_000_000, "unix_ms": 1_000, "unix_us": 1}
 
 DAY = 86_400_000_000
 _WRITE = "Write it as 2013-10-01 14:00."
-_FIRST_TIME, _LAST_TIME = -62_135_596_800_000_000, 253_402_300_799_999_999
-"""Begin of the year 1, and end of 9999."""
-
 _NO_TIME = np.iinfo(np.int64).min
 _HAS_OFFSET = re.compile(r"\d:?\d{2}(?:\.\d+)?\s*(?:Z|[+-]\d{2}(?::?\d{2})?)$")
 _YEAR_FIRST = re.compile(
@@ -139,14 +137,13 @@ class StampReader:
         """Hand times on that lie within the calendar."""
         # Somewhere on Earth the calendar ends a day earlier, and a date may yet become its end.
         margin = 2 * DAY if self._to_end else DAY if self._in_zone or self.has_offset else 0
-        first, last = _FIRST_TIME + margin, _LAST_TIME - margin
+        first, last = FIRST_TIME + margin, LAST_TIME - margin
         if self._to_end:
             # By such a time one writes that a row is never known, or always was.
             times = np.clip(times, first, last)
         outside = (times < first) | (times > last)
         faults.add_mask(
-            rows, outside, self._column, "the time lies on the edge of the years 1 to 9999, or "
-            "beyond", "Correct it, or take out the row.", "far",
+            rows, outside, self._column, "the time lies beyond the calendar", "Correct it.", "far",
         )  # fmt: skip
         self._sink.append(np.where(outside, 0, times))
 
