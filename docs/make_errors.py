@@ -32,6 +32,7 @@ SITUATIONS: dict[str, str] = {
     "tracking": "Tracking",
     "training.processes": "Several processes",
     "training.team": "Several processes",
+    "training.state": "Going on with a training",
     "training": "While training",
     "experiment": "While training",
     "tuning": "Searching for settings",

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from mmts.errors import nearest, shortened
 from mmts.kinds import Kinds
+from mmts.tracking.secrets import hide_secrets
 
 Location = tuple[int | str, ...]
 
@@ -19,11 +20,11 @@ Location = tuple[int | str, ...]
 def describe_faults(error: ValidationError, model: type[BaseModel], settings: Any) -> list[str]:
     """Return one line per fault, such as `data.streams.weather.dlay: unknown key; ...`.
 
-    settings: what was validated, as read from YAML.
+    settings: what was validated, as read from YAML. A value is told without the secrets in it.
     """
     faults = error.errors(include_url=False)
-    said = [_describe(fault, model, settings) for fault in faults if not _follows(fault, faults)]
-    return [shortened(line) for line in said]
+    told = (_describe(fault, model, settings) for fault in faults if not _follows(fault, faults))
+    return [shortened(hide_secrets(line)) for line in told]
 
 
 def _follows(fault: ErrorDetails, faults: Sequence[ErrorDetails]) -> bool:

@@ -168,7 +168,8 @@ def _track(found: Backtest, info: CheckpointInfo, checkpoint: Path, folder: Path
     from mmts.evaluation import ALL_TARGETS, BASELINES, MODEL
     from mmts.tracking.run import reopen_run
 
-    run = reopen_run(info.config.tracking, info.run_id, store=checkpoint.resolve().parent.parent)
+    home = checkpoint.resolve().parent
+    run = reopen_run(info.config.tracking, info.run_id, folder=home, store=home.parent)
     other = [] if found.split == "test" else [found.split]
     place = "/".join(["backtest", *(["refit"] if found.is_refit else []), *other])
     whole = found.all_targets[-1]

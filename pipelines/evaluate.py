@@ -330,7 +330,8 @@ def _track(
     from mmts.tracking.evaluation_page import record_evaluation
     from mmts.tracking.run import reopen_run
 
-    run = reopen_run(info.config.tracking, info.run_id, store=checkpoint.resolve().parent.parent)
+    home = checkpoint.resolve().parent
+    run = reopen_run(info.config.tracking, info.run_id, folder=home, store=home.parent)
     record_evaluation(run, evaluation, subsets, variant, checkpoint, files)
     run.finish("FINISHED")
 

@@ -244,7 +244,8 @@ def _track(
     """Add everything to the MLflow run of the training; report: to take the place of the former."""
     from mmts.tracking.run import reopen_run
 
-    run = reopen_run(info.config.tracking, info.run_id, store=checkpoint.resolve().parent.parent)
+    home = checkpoint.resolve().parent
+    run = reopen_run(info.config.tracking, info.run_id, folder=home, store=home.parent)
     run.log_metrics(explanation.metrics(), step=0)
     place = "explanation" if explanation.split == "test" else f"explanation/{explanation.split}"
     for name in ("explanation.json", *files):

@@ -1,4 +1,4 @@
-"""`mmts runs`: what has been trained, and how two runs differ."""
+"""`mmts runs`: what has been trained, how two runs differ, and what MLflow has missed."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from .terminal import AsJson, imports, print_json, run_app
 if TYPE_CHECKING:
     from mmts.run_folders.comparison import Comparison
     from mmts.run_folders.folder import RunFolder
+    from mmts.tracking.sync import Synced
 
 app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
-    help="List what has been trained, and compare runs; reads their folders alone.",
+    help="List what has been trained, compare runs, and bring what is missing to MLflow.",
 )
 
 _WIDEST = 60
@@ -85,6 +86,60 @@ def compare(
         print_json(comparison.to_json())
     else:
         _show(comparison)
+
+
+@app.command()
+def sync(
+    run_folders: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN...]", help="Folders of runs, or their names in --runs; by default all."
+        ),
+    ] = None,
+    runs: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
+    as_json: AsJson = False,
+) -> None:
+    """Bring to MLflow what was recorded while it was away; to do so again changes nothing."""
+    with imports():
+        from mmts.errors import TrackingError, raise_all
+        from mmts.run_folders.folder import find_run
+        from mmts.tracking.sync import sync_runs
+
+    folders = [find_run(given, runs) for given in run_folders or ()] or [runs]
+    found = []
+    for folder in folders:
+        for synced in sync_runs(folder):
+            found.append(synced)
+            if not as_json:
+                print(_say_synced(synced), flush=True)
+                for what in synced.left_out:
+                    print(f"note: {synced.folder}: refused and left out: {what}")
+    faults = [
+        f"{synced.folder}: MLflow at {synced.store}: {synced.fault}. What is missing stays in the "
+        "folder of the run; try again when MLflow answers."
+        for synced in found
+        if synced.fault is not None
+    ]
+    if as_json and not faults:
+        print_json([_synced_to_json(synced) for synced in found])
+    raise_all(TrackingError, faults)
+
+
+def _say_synced(synced: Synced) -> str:
+    if synced.is_in_use:
+        return f"{synced.folder}: in use by a command, which brings what is missing itself"
+    sent = f"{synced.num_values:,} values and {synced.num_files:,} files sent"
+    if synced.fault is not None:
+        return f"{synced.folder}: {sent}, not all"
+    if synced.num_values or synced.num_files:
+        return f"{synced.folder}: {sent} to run {synced.run_id} at {synced.store}"
+    return f"{synced.folder}: nothing was missing of run {synced.run_id} at {synced.store}"
+
+
+def _synced_to_json(synced: Synced) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {**asdict(synced), "folder": str(synced.folder)}
 
 
 def _row(run: RunFolder) -> list[str]:

@@ -19,11 +19,13 @@ import typer
 
 from mmts.errors import MmtsError, OutputError
 from mmts.files import output_error
+from mmts.interrupts import Terminated
 
 # Told to users in docs/commands.md.
 FAILED = 1
 USER_ERROR = 2
 INTERRUPTED = 130
+TERMINATED = 143
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -71,6 +73,15 @@ def run_app(app: typer.Typer, name: str | None = None) -> None:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+@contextmanager
+def sigterm_told_apart() -> Iterator[None]:
+    """End with the code of SIGTERM what SIGTERM has stopped: Typer ends it as Ctrl-C does."""
+    try:
+        yield
+    except Terminated:
+        raise typer.Exit(TERMINATED) from None
 
 
 def _end_with(error: MmtsError) -> NoReturn:

@@ -31,6 +31,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--fuzz-runs", metavar="N", default="400", help="inputs that each fuzzer tries, in all"
     )
+    parser.addoption("--kills", type=int, default=20, help="how often trainings are killed")
+    parser.addoption("--kill-seed", type=int, default=0, help="decides at which moments")
 
 
 # `pytest --hypothesis-profile thorough` tries ten times as many inputs; by default a hundred.

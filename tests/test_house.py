@@ -15,10 +15,11 @@ from tests.conftest import ROOT
 # among which the same holds in the order given, or in any order that has no circle.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "config_base", "kinds", "tokens", "formulas", "files", "folder_lock", "interrupts",
-     "training.config", "tracking.config", "tuning.config", "calibration.config"),
+     "training.config", "tracking.secrets", "tracking.config", "tuning.config",
+     "calibration.config"),
     ("config_yaml", "config_errors", "losses", "metrics", "calibration.conformal", "inspection",
-     "run_folders.description", "run_folders.history", "run_folders.evaluations",
-     "run_folders.folder", "run_folders.comparison"),
+     "tracking.journal", "run_folders.description", "run_folders.history",
+     "run_folders.evaluations", "run_folders.folder", "run_folders.comparison"),
     (
         "data.text", "data.config", "data.cache.digests", "data.cache.array_files",
         "data.cache.entries", "data.clock", "data.times", "data.schema", "data.table",

@@ -13,6 +13,7 @@ from mmts.errors import MmtsError, RunError, nearest
 from mmts.run_folders.description import read_description
 from mmts.run_folders.evaluations import MODEL, KeptEvaluation, find_evaluations, read_evaluation
 from mmts.run_folders.history import Epoch, best_of, has_ended, read_history
+from mmts.tracking.journal import find_run_id
 
 CONFIG, BEST, HISTORY, STUDY = "config.yaml", "best.mmts", "history.jsonl", "study.yaml"
 
@@ -90,7 +91,7 @@ class RunFolder:
             "test": None if test is None else asdict(test)["scores"][MODEL],
             "best_baseline": None if baseline is None else baseline[0],
             "best_baseline_mae": None if baseline is None else baseline[1],
-            "run_id": self.description.get("run_id"),
+            "run_id": find_run_id(self.path, self.description.get("run_id")),
             "notes": list(self.notes),
         }
 

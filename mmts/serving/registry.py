@@ -14,7 +14,8 @@ from mmts.checkpoint import CheckpointInfo
 from mmts.errors import TrackingError, raise_all
 from mmts.forecasting import Forecaster
 from mmts.serving.client import asking, is_there
-from mmts.tracking.run import find_experiment
+from mmts.tracking.delivery import find_experiment
+from mmts.tracking.journal import find_run_id
 from mmts.tracking.store import TrackingStore, create_database
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def register_checkpoint(
         from mmts.serving.package import save_package
 
         create_database(store)
-        run = _run_of(client, store, info.run_id or run_id)
+        run = _run_of(client, store, find_run_id(checkpoint.parent, info.run_id) or run_id)
         folder = Path(temporary) / "model"
         described = save_package(folder, checkpoint, forecaster)
         logged = client.create_logged_model(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 
 from mmts.config_base import Config
+from mmts.tracking.secrets import holds_secret
 
 
 class TrackingConfig(Config):
@@ -24,10 +25,10 @@ class TrackingConfig(Config):
     @field_validator("uri")
     @classmethod
     def _check_uri(cls, uri: str | None) -> str | None:
-        if uri is not None and "@" in uri.partition("://")[2].partition("/")[0]:
+        if uri is not None and holds_secret(uri):
             raise ValueError(
-                "'uri' holds a user or password, which would be written into every checkpoint; "
-                "give a server MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the "
-                "environment, and a database its own password file"
+                "'uri' holds a user, a password or a token, which would be written into every "
+                "checkpoint; give a server MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD "
+                "in the environment, and a database its own password file"
             )
         return uri

@@ -1,242 +1,155 @@
-"""What a run has recorded on its way to MLflow, sent from a background thread."""
+"""Brings a run to MLflow while it is recorded, from a background thread."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
-from collections.abc import Callable, Sequence
-from itertools import islice
-from typing import TYPE_CHECKING, Literal, TypeVar
+from contextlib import ExitStack, closing
 
-from mmts.tracking.store import TrackingStore, create_database
+from mmts.tracking.delivery import Delivery, RunGoneError
 from mmts.tracking.surroundings import mlflow_settings, quiet_thread
-
-if TYPE_CHECKING:
-    from mlflow.entities import Metric, Param, RunTag
-    from mlflow.tracking import MlflowClient
-
-    Value = Metric | Param | RunTag
-    Send = Callable[[MlflowClient, str], None]
-    Item = TypeVar("Item")
 
 logger = logging.getLogger(__name__)
 
-Errand = Literal["open", "values", "close", "file"]
-
 # The first creation of a SQLite store takes seconds, on a busy machine many.
-_OPEN_WAIT_DATABASE = 60.0
+_OPEN_WAIT_NEW_DATABASE = 60.0
 _OPEN_WAIT = 5.0
 _CLOSE_WAIT = 30.0
 _CLOSE_WAIT_AWAY = 5.0
 _GATHER = 1.0
 _FIRST_PAUSE = 5.0
 _LONGEST_PAUSE = 60.0
-_LARGEST_BATCH = 1000  # MLflow's own limit
-_MOST_VALUES = 50_000
-_MOST_FILES = 200
-_MOST_ATTEMPTS = 3
-_MOST_REFUSALS = 100
-_AWAY = {"TEMPORARILY_UNAVAILABLE"}
-_AWAY_SERVER = _AWAY | {"INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED"}
 
 
 class Outbox:
-    """Opens a run and brings everything given to it there, in the background.
+    """Delivers what is appended to a journal; nothing that the store does is felt outside.
 
-    Giving takes microseconds and never raises, whatever the store does. While the store is away
-    things wait here, and are tried again at growing intervals; what the store refuses is left
-    out. Either is warned of once.
-
-    run_id: None until the store has answered.
+    While the store is away it is tried again at growing intervals. What it refuses is left out,
+    and what is missing at the end stays in the journal. Each is warned of once.
     """
 
-    def __init__(
-        self, store: TrackingStore, open_run: Callable[[MlflowClient], str], what_goes_on: str
-    ) -> None:
-        self.run_id: str | None = None
-        self._store = store
-        self._open_run = open_run
+    def __init__(self, delivery: Delivery, what_goes_on: str) -> None:
+        """Take a delivery that nobody else uses; what_goes_on: while the store is away."""
+        self._delivery = delivery
+        self._store = delivery.store
+        self._journal = delivery.journal
         self._what_goes_on = what_goes_on
-        self._client: MlflowClient | None = None
-        self._values: deque[Value] = deque()
-        self._files: deque[tuple[Send, int]] = deque()
-        self._last: Send | None = None
+        self._has_news = False
+        self._has_more = True
         self._closed = False
+        self._ends = False
         self._settled = False
         self._away = False
         self._warned: set[str] = set()
-        self._batch_length = _LARGEST_BATCH
+        self._num_left_out = 0
         self._pause = _FIRST_PAUSE
-        self._num_refused = 0
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="mmts-tracking", daemon=True)
 
+    @property
+    def run_id(self) -> str | None:
+        """None until the store has answered."""
+        return self._delivery.run_id
+
     def open(self) -> None:
         """Start, and wait a short while for the store to answer for the first time."""
+        database = self._store.database
+        is_new = database is not None and not database.exists()
+        limit = _OPEN_WAIT_NEW_DATABASE if is_new else _OPEN_WAIT
         self._thread.start()
-        limit = _OPEN_WAIT_DATABASE if self._store.database else _OPEN_WAIT
         with self._changed:
             self._changed.wait_for(lambda: self._settled, limit)
             if not self._settled:
                 self._note_away(f"no answer within {limit:g} s")
 
-    def put(self, values: Sequence[Value]) -> None:
-        """Take metrics, params and tags."""
-        self._take(self._values, values, _MOST_VALUES)
+    def notify(self) -> None:
+        """Tell that something was appended."""
+        with self._changed:
+            self._has_news = True
+            self._changed.notify_all()
 
-    def put_file(self, send: Send) -> None:
-        """Take what needs a call of its own; it follows when all values have been sent."""
-        self._take(self._files, [(send, 1)], _MOST_FILES)
-
-    def close(self, last: Send | None) -> None:
-        """Take nothing more, and wait a bounded time until all is sent.
-
-        last: sent after the values and before the files, of which one may be slow.
-        """
+    def close(self) -> None:
+        """Wait a bounded time until all is sent; Ctrl-C ends the wait."""
         with self._changed:
             if self._closed:
                 return
             self._closed = True
-            self._last = last
             self._changed.notify_all()
         self._thread.join(_CLOSE_WAIT_AWAY if self._away else _CLOSE_WAIT)
         if self._thread.is_alive() and not self._away:
-            self._warn("is slow", "the last records of the run may be missing there")
+            self._warn(f"is slow: not all is there yet. Bring the rest: {self._remedy}")
 
-    def _take(self, queue: deque[Item], items: Sequence[Item], most: int) -> None:
+    def leave(self) -> None:
+        """Do no more; the call that is under way, if any, is the last."""
         with self._changed:
-            if self._closed:
-                return
-            room = most - len(queue)
-            queue.extend(items[: max(room, 0)])
+            self._ends = True
             self._changed.notify_all()
-        if room < len(items):
-            self._warn("is slow", f"{self._what_goes_on}; some records of the run are left out")
+
+    @property
+    def _remedy(self) -> str:
+        return f"mmts runs sync {self._journal.home}"
 
     def _work(self) -> None:
-        with mlflow_settings(), quiet_thread():
-            while errand := self._next_errand():
+        with mlflow_settings(), quiet_thread(), ExitStack() as held:
+            is_ours = False
+            while self._wait():
                 try:
-                    self._run_errand(errand)
+                    if not is_ours and (claim := self._journal.claim()) is not None:
+                        is_ours = True
+                        held.enter_context(closing(claim))
+                    # Another process that brings the run to MLflow takes what comes from here too.
+                    self._has_more = is_ours and self._deliver()
+                except RunGoneError as error:
+                    self._warn(
+                        f"cannot be used: {self._what_goes_on}; nothing is recorded there ({error})"
+                    )
+                    self._ends = True
                 # Whatever goes wrong in MLflow, its database driver or the network, in whichever
                 # version: a training of hours does not end for the sake of its log.
                 except Exception as error:  # noqa: BLE001
-                    self._recover(errand, error)
+                    self._note_away(self._store.explain(_first_cause(error)))
+                    self._rest()
                 else:
                     self._away = False
                     self._pause = _FIRST_PAUSE
                 self._settle()
 
-    def _next_errand(self) -> Errand | None:
-        """Wait for something to do; None when all is done."""
+    def _wait(self) -> bool:
+        """Wait for something to do; False when all is done."""
         with self._changed:
-            if self.run_id is None and not self._settled:
-                return "open"
-            self._changed.wait_for(lambda: self._values or self._files or self._closed)
-            if self.run_id is None:
-                # Nothing was kept when the run cannot be opened at all.
-                return "open" if self._values or self._files or self._last else None
-            # A call costs as much for one metric as for a hundred: let some gather.
-            self._changed.wait_for(lambda: self._closed, _GATHER)
-            if self._values:
-                return "values"
-            if self._last:
-                return "close"
-            return "file" if self._files else None
+            if not self._has_more:
+                self._changed.wait_for(lambda: self._has_news or self._closed or self._ends)
+                # A call costs as much for one metric as for a hundred: let some gather.
+                self._changed.wait_for(lambda: self._closed, _GATHER)
+                self._ends = self._ends or not self._has_news
+            self._has_news = False
+            return not self._ends
 
-    def _run_errand(self, errand: Errand) -> None:
-        if errand == "open":
-            from mlflow.tracking import MlflowClient
-
-            create_database(self._store)
-            uri = self._store.uri
-            self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-            self.run_id = self._open_run(self._client)
-            return
-        assert self._client is not None
-        assert self.run_id is not None
-        if errand == "values":
-            with self._changed:
-                batch = list(islice(self._values, self._batch_length))
-            _log_batch(self._client, self.run_id, batch)
-            self._drop_values(len(batch))
-            self._batch_length = _LARGEST_BATCH
-        elif errand == "close":
-            assert self._last is not None
-            self._last(self._client, self.run_id)
-            self._last = None
+    def _deliver(self) -> bool:
+        """Do what one call does; returns whether there may be more."""
+        if self._delivery.has_opened:
+            # All values before the next file, which may be slow.
+            more = self._delivery.send_values() or self._delivery.send_file()
         else:
-            send, _ = self._files[0]
-            send(self._client, self.run_id)
-            self._files.popleft()
+            self._delivery.open()
+            more = True
+        left_out = self._delivery.left_out
+        if len(left_out) > self._num_left_out:
+            self._warn(
+                f"refuses a part of the records: {self._what_goes_on}; that part is left out "
+                f"({left_out[0]})"
+            )
+            self._num_left_out = len(left_out)
+        return more
 
-    def _recover(self, errand: Errand, error: Exception) -> None:
-        if not self._is_away(error):
-            self._refused(errand, self._store.explain(error))
-            return
-        self._note_away(self._store.explain(_first_cause(error)))
-        if errand == "file":
-            # Behind the others: this one may be at fault, such as a folder that is not writable.
-            send, attempt = self._files.popleft()
-            if attempt < _MOST_ATTEMPTS:
-                self._files.append((send, attempt + 1))
+    def _rest(self) -> None:
         self._settle()
         with self._changed:
-            if self._closed:
-                self._give_up()
-            else:
-                self._changed.wait_for(lambda: self._closed, self._pause)
-                self._pause = min(2 * self._pause, _LONGEST_PAUSE)
-
-    def _refused(self, errand: Errand, reason: str) -> None:
-        if errand == "open":
-            self._warn("cannot be used", f"{self._what_goes_on}; nothing is recorded ({reason})")
-            self._give_up()
-            return
-        if errand == "values" and self._batch_length > 1:
-            # One value spoils the batch: look for it in smaller ones.
-            self._batch_length = max(1, min(self._batch_length, len(self._values)) // 10)
-            return
-        self._warn(
-            "refuses a part of the records",
-            f"{self._what_goes_on}; that part is left out ({reason})",
-        )
-        if errand == "values":
-            self._drop_values(1)
-        elif errand == "file":
-            self._files.popleft()
-        else:
-            self._last = None
-        self._num_refused += 1
-        if self._num_refused % _MOST_REFUSALS == 0:
-            # A run that takes nothing, such as a deleted one: do not ask for each of thousands.
-            with self._changed:
-                self._values.clear()
-                self._files.clear()
-
-    def _is_away(self, error: Exception) -> bool:
-        """Whether the store cannot take anything now, rather than refuse what it was given."""
-        from mlflow.exceptions import MlflowException
-
-        if isinstance(error, MlflowException):
-            # MLflow calls an internal error what did not reach a server, and for a database what
-            # it could not digest, which will not get better.
-            away = _AWAY_SERVER if self._store.is_server else _AWAY
-            return error.error_code in away
-        return isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
-
-    def _drop_values(self, count: int) -> None:
-        with self._changed:
-            for _ in range(count):
-                self._values.popleft()
-
-    def _give_up(self) -> None:
-        with self._changed:
-            self._closed = True
-            self._last = None
-            self._values.clear()
-            self._files.clear()
+            # What is missing then stays in the journal.
+            self._ends = self._ends or self._closed
+            self._changed.wait_for(lambda: self._closed, self._pause)
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+            self._has_more = True
 
     def _settle(self) -> None:
         with self._changed:
@@ -246,26 +159,16 @@ class Outbox:
     def _note_away(self, reason: str) -> None:
         self._away = True
         self._warn(
-            "does not answer",
-            f"{self._what_goes_on}; what the run records is sent once MLflow answers, and lost "
-            f"where it does not before the end ({reason})",
+            f"does not answer: {self._what_goes_on}; what the run records is kept in "
+            f"{self._journal.folder}, and sent once MLflow answers. To send later what is missing "
+            f"at the end: {self._remedy} ({reason})"
         )
 
-    def _warn(self, what: str, consequence: str) -> None:
-        if what not in self._warned:
-            self._warned.add(what)
-            logger.warning("MLflow at %s %s: %s.", self._store.shown, what, consequence)
-
-
-def _log_batch(client: MlflowClient, run_id: str, batch: list[Value]) -> None:
-    from mlflow.entities import Metric, Param, RunTag
-
-    client.log_batch(
-        run_id,
-        metrics=[value for value in batch if isinstance(value, Metric)],
-        params=[value for value in batch if isinstance(value, Param)],
-        tags=[value for value in batch if isinstance(value, RunTag)],
-    )
+    def _warn(self, what: str) -> None:
+        kind = what.partition(":")[0]
+        if kind not in self._warned:
+            self._warned.add(kind)
+            logger.warning("MLflow at %s %s.", self._store.shown, what)
 
 
 def _first_cause(error: BaseException) -> BaseException:

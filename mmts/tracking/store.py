@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from mmts.tracking.secrets import HIDDEN, hide_secrets, hide_user
+
 _DATABASE = "mlflow.db"
 _ARTIFACTS = "mlartifacts"
-_USER_INFO = re.compile(r"(://)\S*@")
 _SQLITE_FILE = re.compile(r"sqlite(\+\w+)?:///(?!:memory:|file:|\?|$)")
 _SERVERS = ("http", "https", "databricks", "databricks-uc")
 _LONGEST_REASON = 300
@@ -39,9 +40,9 @@ class TrackingStore:
     def explain(self, error: BaseException) -> str:
         """Return the first line of an error of this store, without secrets."""
         line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        line = _USER_INFO.sub(r"\1", line)
+        line = hide_secrets(line)
         for secret in _secrets(self.uri):
-            line = line.replace(secret, "***")
+            line = line.replace(secret, HIDDEN)
         return line if len(line) <= _LONGEST_REASON else line[: _LONGEST_REASON - 1] + "…"
 
 
@@ -60,8 +61,7 @@ def locate_store(uri: str | None, runs: Path) -> TrackingStore:
         database = Path(uri[sqlite.end() :].partition("?")[0])
         return TrackingStore(uri, artifacts, database, shown=str(database))
     server = uri.partition(":")[0].lower() in _SERVERS
-    # Userinfo by the last @, since people write passwords that hold @ and / as they are.
-    shown = _USER_INFO.sub(r"\1", uri).partition("?")[0]
+    shown = hide_user(uri).partition("?")[0]
     return TrackingStore(uri, None if server else artifacts, database=None, shown=shown)
 
 

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 # MLflow takes these from the environment and from nowhere else. At its own defaults one call to a
-# server that is down blocks for four minutes.
+# server that is down blocks for four minutes. It also repeats what a server that hangs has taken
+# already, such as the creation of a run: only we know what may be repeated.
 _SETTINGS = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -50,7 +50,7 @@ class SystemMetrics:
 
         try:
             meter = _Meter()
-            wait, step = _FIRST, 0
+            wait, step = _FIRST, self.run.next_step("system/process_memory_megabytes")
             while not self._ends.wait(wait):
                 self.run.log_metrics(meter.read(), step)
                 wait, step = _EVERY, step + 1

@@ -12,12 +12,14 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from mmts.checkpoint import CheckpointInfo, save_checkpoint
+from mmts.checkpoint import CheckpointInfo, read_info, save_checkpoint
 from mmts.data.times import say_span
 from mmts.errors import TrainingError
 from mmts.files import write_whole
+from mmts.run_folders.history import keep_epochs
 from mmts.tracking.run import TrackedRun
 from mmts.training.module import ForecastingModule
+from mmts.training.state import KeptState
 
 BEST = "best.mmts"
 LAST = "last.mmts"
@@ -41,6 +43,17 @@ class CheckpointWriter(pl.Callback):
         self.describe = describe
         self.best_loss = math.inf
         self.best_epoch = 0
+
+    def take_up(self) -> None:
+        """Go on with what was kept before.
+
+        That may be of a later epoch than the one from which the training goes on, which then comes
+        to the same again.
+        """
+        path = self.folder / BEST
+        if path.exists():
+            info = read_info(path)
+            self.best_loss, self.best_epoch = info.validation_loss, info.epoch
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the files; raises TrainingError when the loss is no number any more."""
@@ -77,7 +90,15 @@ class EpochLog(pl.Callback):
         self.num_windows = num_windows
         self.log_every_n_steps = log_every_n_steps
         self.writer = writer
-        self.began = self.seconds = self.first_began = 0.0
+        self.began = self.seconds = 0.0
+        self.first_began: float | None = None
+        self.seconds_before = self.epoch_seconds_before = 0.0
+
+    def take_up(self, kept: KeptState) -> None:
+        """Go on where a training was: what was written of later epochs is written anew."""
+        state = kept.state
+        self.seconds_before, self.epoch_seconds_before = state.seconds, state.epoch_seconds
+        keep_epochs(self.path, state.epoch if kept.has_model else -1)
 
     def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Tell what training starts from."""
@@ -88,10 +109,11 @@ class EpochLog(pl.Callback):
         logger.info("start: validation %.4f, the linear path alone", loss)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
-        self.began = time.monotonic()
-        if trainer.current_epoch == 0:
-            self.first_began = self.began
+        """Start the clock, or let it go on."""
+        now = time.monotonic()
+        self.began, self.epoch_seconds_before = now - self.epoch_seconds_before, 0.0
+        if self.first_began is None:
+            self.first_began = now - self.seconds_before
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
@@ -131,7 +153,7 @@ class EpochLog(pl.Callback):
         )
 
     def _say_time_left(self, epoch: int, max_epochs: int | None) -> str:
-        if max_epochs is None or epoch >= max_epochs:
+        if max_epochs is None or epoch >= max_epochs or self.first_began is None:
             return ""
         seconds = (time.monotonic() - self.first_began) / epoch * (max_epochs - epoch)
         # At most, as training stops early where validation gets no better.

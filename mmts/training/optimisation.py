@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -86,3 +87,27 @@ class Optimisation:
             self.average.update(step)
         self.optimizer.zero_grad()
         self.running_means.even_out()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what the next step depends on besides the weights, where it lies."""
+        found = {
+            f"optimizer/{place}/{name}": tensor
+            for place, state in self.optimizer.state_dict()["state"].items()
+            for name, tensor in state.items()
+        }
+        if self.average is not None:
+            found |= {f"average/{place}": mean for place, mean in enumerate(self.average.mean)}
+        return found
+
+    def take_up(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on where `tensors` were taken; others among them are left alone."""
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition("/")
+            if part == "optimizer":
+                place, _, moment = rest.partition("/")
+                state.setdefault(int(place), {})[moment] = tensor
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        if self.average is not None:
+            self.average.take_up([tensors[f"average/{n}"] for n in range(len(self.weights))])

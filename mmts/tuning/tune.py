@@ -11,8 +11,8 @@ from pathlib import Path
 
 from mmts.checkpoint import build_model
 from mmts.errors import ConfigError
-from mmts.experiment import TrainingData, read_training_data
 from mmts.tracking.run import Status, TrackedRun, start_run
+from mmts.training.assignment import TrainingData, read_training_data
 from mmts.training.processes import find_processes
 from mmts.tuning.config import label
 from mmts.tuning.folder import StudyFolder
@@ -125,11 +125,13 @@ def _ended(study: Study) -> list[TrialRecord]:
 def _clear_away(searched: SearchedConfig, folder: StudyFolder, interrupted: TrialRecord) -> None:
     """Remove what a trial that was interrupted has left, and close its run in MLflow."""
     logger.info("trial %d was interrupted, and is repeated", interrupted.number)
-    shutil.rmtree(folder.trial(interrupted.number), ignore_errors=True)
+    place = folder.trial(interrupted.number)
     if interrupted.run_id is not None:
         # Where it was killed it could not do so itself.
-        run = _open_run(searched, folder, folder.trial_name(interrupted.number), interrupted.run_id)
+        name = folder.trial_name(interrupted.number)
+        run = _open_run(searched, folder, place, name, interrupted.run_id)
         run.finish("KILLED")
+    shutil.rmtree(place, ignore_errors=True)
 
 
 def _report(searched: SearchedConfig, folder: StudyFolder, study: Study, number: int) -> None:
@@ -155,6 +157,7 @@ def _report(searched: SearchedConfig, folder: StudyFolder, study: Study, number:
 def _open_run(
     searched: SearchedConfig,
     folder: StudyFolder,
+    place: Path,
     name: str,
     run_id: str | None,
     description: str | None = None,
@@ -164,6 +167,7 @@ def _open_run(
         config.tracking,
         experiment=config.tracking.experiment or config.name,
         run_name=name,
+        folder=place,
         store=folder.path.parent,
         description=description,
         tags=config.tracking.tags,
@@ -175,22 +179,22 @@ def _start_run(searched: SearchedConfig, folder: StudyFolder, study: Study) -> T
     """Begin the run that those of the trials are shown below, or go on with it."""
     config, tuning = searched.config, searched.tuning
     about = f"A study of {', '.join(tuning.search)}, chosen on the validation split."
-    run = _open_run(searched, folder, folder.path.name, study.run_id, about)
+    run = _open_run(searched, folder, folder.path, folder.path.name, study.run_id, about)
     if run.run_id is not None and run.run_id != study.run_id:
         study.keep_run_id(run.run_id)
-        run.log_params(
-            {
-                "seed": config.seed,
-                **{
-                    f"tuning.{name}": getattr(tuning, name)
-                    for name in ("seed", "pruner", "startup_trials", "warmup_epochs")
-                },
-                **{
-                    f"search.{key}": label(space)
-                    for key, space in tuning.model_dump(mode="json")["search"].items()
-                },
-            }
-        )
+    run.log_params(
+        {
+            "seed": config.seed,
+            **{
+                f"tuning.{name}": getattr(tuning, name)
+                for name in ("seed", "pruner", "startup_trials", "warmup_epochs")
+            },
+            **{
+                f"search.{key}": label(space)
+                for key, space in tuning.model_dump(mode="json")["search"].items()
+            },
+        }
+    )
     return run
 
 

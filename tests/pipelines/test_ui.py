@@ -111,7 +111,13 @@ def children_of(pid: int) -> list[int]:
 def tracked(tmp_path: Path) -> Path:
     """Return a store of two experiments, of which the first has the latest run."""
     for experiment, name in (("load", "older"), ("other", "second"), ("load", "first")):
-        run = start_run(TrackingConfig(), experiment=experiment, run_name=name, store=tmp_path)
+        run = start_run(
+            TrackingConfig(),
+            experiment=experiment,
+            run_name=name,
+            folder=tmp_path / name,
+            store=tmp_path,
+        )
         run.log_metrics({"val/loss": 0.5}, 1)
         run.finish("FINISHED")
     return tmp_path
@@ -159,6 +165,38 @@ def test_where_the_server_does_not_tell_the_first_page_is_the_list() -> None:
     assert first_page(free_port()) == LIST
 
 
+def addresses_of_this_machine() -> list[str]:
+    """Return those by which others on the network would call it."""
+    found = {str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None)}
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        # Sends nothing: it only chooses the address that would be the sender's.
+        probe.connect(("192.0.2.1", 9))
+        found.add(probe.getsockname()[0])
+    return sorted(
+        address for address in found if not address.startswith("127.") and address != "::1"
+    )
+
+
+def reached(addresses: list[str], port: int) -> list[str]:
+    """Return those at which something listens on a port."""
+    found = []
+    for address in addresses:
+        try:
+            socket.create_connection((address, port), timeout=5).close()
+        except OSError:
+            continue
+        found.append(address)
+    return found
+
+
+def test_an_open_port_would_be_noticed() -> None:
+    addresses = addresses_of_this_machine()
+    if not addresses:
+        pytest.skip("this machine has no address but its own")
+    with socket.create_server(("0.0.0.0", 0)) as everywhere:
+        assert reached(addresses, everywhere.getsockname()[1])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_it_shows_the_runs_until_ctrl_c_and_leaves_no_process(
@@ -175,6 +213,7 @@ def test_it_shows_the_runs_until_ctrl_c_and_leaves_no_process(
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == f"http://127.0.0.1:{port}/{EXPERIMENT.format(1)}\n"
+        assert not reached(addresses_of_this_machine(), port)
         body = b'{"experiment_ids": ["1"]}'
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         headers = {"Content-Type": "application/json"}

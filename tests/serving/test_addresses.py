@@ -23,7 +23,13 @@ def run_id(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return a run that keeps the checkpoint, and one file that only has its name."""
     broken = tmp_path_factory.mktemp("broken") / "broken.mmts"
     broken.write_bytes(b"nothing")
-    run = start_run(TrackingConfig(), experiment="load", run_name="b", store=registry.runs)
+    run = start_run(
+        TrackingConfig(),
+        experiment="load",
+        run_name="b",
+        folder=registry.runs / "b",
+        store=registry.runs,
+    )
     run.log_file(registry.checkpoint)
     run.log_file(broken, "others")
     run.finish("FINISHED")

@@ -41,7 +41,13 @@ def test_versions_count_up_and_the_alias_moves(registry: Registry) -> None:
 
 
 def test_the_model_stands_on_the_page_of_its_run(registry: Registry) -> None:
-    run = start_run(TrackingConfig(), experiment="load", run_name="a", store=registry.runs)
+    run = start_run(
+        TrackingConfig(),
+        experiment="load",
+        run_name="a",
+        folder=registry.runs / "a",
+        store=registry.runs,
+    )
     run.log_params({"seed": 3})
     run.finish("FINISHED")
     assert run.run_id is not None

@@ -8,7 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 EXPERIMENT = {"experiment_id": "1", "name": "load", "lifecycle_stage": "active"}
-RUN = {"run": {"info": {"run_id": "r1", "run_uuid": "r1", "experiment_id": "1"}, "data": {}}}
+INFO = {"run_id": "r1", "run_uuid": "r1", "experiment_id": "1", "lifecycle_stage": "active"}
+RUN = {"run": {"info": INFO, "data": {}}}
 
 
 class FakeServer:
@@ -69,6 +70,8 @@ class FakeServer:
             return 200, {"experiment": EXPERIMENT}
         if path.endswith(("runs/create", "runs/get")):
             return 200, RUN
+        if path.endswith("runs/search"):
+            return 200, {"runs": []}
         if path.endswith("runs/update"):
             self.updates.append(asked)
             return 200, {"run_info": RUN["run"]["info"]}

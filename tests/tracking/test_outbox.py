@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import socket
@@ -17,6 +18,8 @@ from mmts.tracking.run import TrackedRun, start_run
 from tests.tracking.fake_server import FakeServer
 
 PATIENCE = 20.0
+
+Begin = Callable[[str], TrackedRun]
 
 
 @pytest.fixture(autouse=True)
@@ -49,10 +52,20 @@ def silent_uri(quick: None) -> Iterator[str]:
 HANG = 100.0
 
 
-def begin(uri: str) -> TrackedRun:
-    return start_run(
-        TrackingConfig(uri=uri), experiment="load", run_name="first", store=Path("unused")
-    )
+@pytest.fixture
+def begin(tmp_path: Path) -> Begin:
+    """Begin a run in a folder of its own."""
+
+    def begin(uri: str) -> TrackedRun:
+        return start_run(
+            TrackingConfig(uri=uri),
+            experiment="load",
+            run_name="first",
+            folder=tmp_path / "first",
+            store=tmp_path,
+        )
+
+    return begin
 
 
 def record_everything(run: TrackedRun) -> None:
@@ -75,10 +88,10 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_a_server_that_is_not_there_costs_no_time_and_raises_nothing(
-    caplog: pytest.LogCaptureFixture,
+    begin: Begin, caplog: pytest.LogCaptureFixture
 ) -> None:
     began = time.monotonic()
-    run = begin("http://127.0.0.1:9?token=hunter22")
+    run = begin("http://127.0.0.1:9?x=hunter22")
     record_everything(run)
     run.finish("FINISHED")
     assert time.monotonic() - began < HANG
@@ -89,7 +102,7 @@ def test_a_server_that_is_not_there_costs_no_time_and_raises_nothing(
 
 
 def test_a_server_that_never_answers_is_not_waited_for(
-    silent_uri: str, caplog: pytest.LogCaptureFixture
+    begin: Begin, silent_uri: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     began = time.monotonic()
     run = begin(silent_uri)
@@ -102,7 +115,7 @@ def test_a_server_that_never_answers_is_not_waited_for(
 
 
 def test_a_server_that_dies_in_the_middle_is_warned_of_once(
-    server: FakeServer, caplog: pytest.LogCaptureFixture
+    begin: Begin, server: FakeServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = begin(server.uri)
     assert run.run_id == "r1"
@@ -120,7 +133,7 @@ def test_a_server_that_dies_in_the_middle_is_warned_of_once(
 
 
 def test_what_a_server_missed_is_sent_when_it_comes_back(
-    server: FakeServer, caplog: pytest.LogCaptureFixture
+    begin: Begin, server: FakeServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = begin(server.uri)
     server.stop()
@@ -136,7 +149,7 @@ def test_what_a_server_missed_is_sent_when_it_comes_back(
 
 
 def test_a_server_that_comes_late_gets_the_whole_run(
-    server: FakeServer, caplog: pytest.LogCaptureFixture
+    begin: Begin, server: FakeServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.stop()
     run = begin(server.uri)
@@ -149,7 +162,7 @@ def test_a_server_that_comes_late_gets_the_whole_run(
     assert server.updates[-1]["status"] == "FINISHED"
 
 
-def test_metrics_of_many_steps_go_in_few_calls(server: FakeServer) -> None:
+def test_metrics_of_many_steps_go_in_few_calls(begin: Begin, server: FakeServer) -> None:
     run = begin(server.uri)
     for step in range(3000):
         run.log_metrics({"loss": 1.0}, step)
@@ -159,7 +172,7 @@ def test_metrics_of_many_steps_go_in_few_calls(server: FakeServer) -> None:
 
 
 def test_a_server_that_refuses_a_param_takes_the_rest(
-    server: FakeServer, caplog: pytest.LogCaptureFixture
+    begin: Begin, server: FakeServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.refused = {"p7"}
     run = begin(server.uri)
@@ -171,33 +184,35 @@ def test_a_server_that_refuses_a_param_takes_the_rest(
 
 
 def test_a_server_of_something_else_is_left_alone(
-    server: FakeServer, caplog: pytest.LogCaptureFixture
+    begin: Begin, server: FakeServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run = begin(f"{server.uri}/elsewhere?token=hunter22")
+    run = begin(f"{server.uri}/elsewhere?x=hunter22")
     record_everything(run)
     run.finish("FINISHED")
     assert len(warnings_of(caplog)) == 1
     assert "hunter22" not in caplog.text
 
 
-def test_memory_stays_bounded_while_a_server_is_away(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr("mmts.tracking.outbox._MOST_VALUES", 10)
+def test_nothing_waits_in_memory_while_a_server_is_away(begin: Begin, tmp_path: Path) -> None:
     run = begin("http://127.0.0.1:9")
-    for step in range(100):
+    for step in range(2000):
         run.log_metrics({"loss": 1.0}, step)
-    # The run is tracked, so there is an outbox.
-    assert len(run._outbox._values) == 10  # type: ignore[union-attr]
+    assert run._journal is not None
+    assert run._journal._unwritten == []
     run.finish("FINISHED")
+    records = (tmp_path / "first" / "tracking" / "records.jsonl").read_text().splitlines()
+    steps = [json.loads(line).get("step") for line in records if '"metrics"' in line]
+    assert steps == list(range(2000))
 
 
-def test_settings_of_the_user_are_kept(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_of_the_user_are_kept(
+    begin: Begin, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
     monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
     run = begin(server.uri)
     assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
-    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "1"
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
     run.finish("FINISHED")
     assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
     assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ

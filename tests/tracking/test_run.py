@@ -7,12 +7,14 @@ import math
 import os
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
 from mmts.tracking.config import TrackingConfig
+from mmts.tracking.journal import find_run_id
 from mmts.tracking.run import Status, TrackedRun, reopen_run, start_run
 from mmts.tracking.store import locate_store
 from tests.conftest import ROOT
@@ -37,16 +39,22 @@ def client(runs: Path) -> MlflowClient:
     return MlflowClient(tracking_uri=locate_store(None, runs).uri)
 
 
-def begin(runs: Path, run_id: str | None = None) -> TrackedRun:
+def begin(runs: Path, run_id: str | None = None, folder: Path | None = None) -> TrackedRun:
     return start_run(
         CONFIG,
         experiment="load",
         run_name="first",
+        folder=folder or runs / uuid.uuid4().hex,
         store=runs,
         description="Forecasts **load**.",
         tags={"kind": "training"},
         run_id=run_id,
     )
+
+
+def home_of(run: TrackedRun) -> Path:
+    assert run._journal is not None
+    return run._journal.home
 
 
 def id_of(run: TrackedRun) -> str:
@@ -123,7 +131,7 @@ def test_a_section_of_the_description_is_written_again_and_the_others_stay(
     run = begin(runs)
     run.set_section("Verdict", "Not known yet.")
     run.finish("FINISHED")
-    again = reopen_run(CONFIG, run.run_id, store=runs)
+    again = reopen_run(CONFIG, run.run_id, folder=home_of(run), store=runs)
     again.set_section("Verdict", "Beats ridge.")
     again.finish("FINISHED")
     note = client.get_run(id_of(run)).data.tags["mlflow.note.content"]
@@ -155,7 +163,7 @@ def test_a_reopened_run_takes_metrics_and_files_and_keeps_its_status(
 ) -> None:
     first = begin(runs)
     first.finish("KILLED")
-    again = reopen_run(CONFIG, first.run_id, store=runs)
+    again = reopen_run(CONFIG, first.run_id, folder=home_of(first), store=runs)
     assert again.run_id == first.run_id
     again.log_metrics({"test/loss": 0.5}, 0)
     again.log_text("<svg/>", "test.svg")
@@ -189,9 +197,9 @@ def test_a_run_that_the_store_does_not_know_begins_anew(
 
 
 def test_reopening_a_run_that_the_store_does_not_know_warns_and_goes_on(
-    runs: Path, client: MlflowClient, caplog: pytest.LogCaptureFixture
+    runs: Path, client: MlflowClient, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    run = reopen_run(CONFIG, "0" * 32, store=runs)
+    run = reopen_run(CONFIG, "0" * 32, folder=tmp_path, store=runs)
     run.log_metrics({"test/loss": 0.5}, 0)
     run.finish("FINISHED")
     assert run.run_id is None
@@ -201,7 +209,7 @@ def test_reopening_a_run_that_the_store_does_not_know_warns_and_goes_on(
 
 
 def test_reopening_makes_no_store_where_there_is_none(tmp_path: Path) -> None:
-    run = reopen_run(CONFIG, "0" * 32, store=tmp_path)
+    run = reopen_run(CONFIG, "0" * 32, folder=tmp_path, store=tmp_path)
     run.finish("FINISHED")
     assert run.run_id is None
     assert not list(tmp_path.iterdir())
@@ -265,7 +273,68 @@ def test_a_run_deleted_meanwhile_is_warned_of_once(
     run.finish("FINISHED")
     assert client.get_run(id_of(run)).data.metrics == {}
     (record,) = caplog.records
-    assert "left out" in record.getMessage()
+    assert "has been deleted there" in record.getMessage()
+
+
+def test_a_training_that_goes_on_in_its_folder_records_nothing_twice(
+    runs: Path, client: MlflowClient
+) -> None:
+    first = begin(runs)
+    for step in range(6):
+        first.log_metrics({"loss": float(step), "speed": 100.0}, step)
+    first.finish("KILLED")
+    again = begin(runs, folder=home_of(first))
+    assert again.next_step("loss") == 6
+    for step in range(4, 8):
+        again.log_metrics({"loss": float(step), "speed": 90.0}, step)
+    again.finish("FINISHED")
+    assert again.run_id == first.run_id
+    assert client.get_run(id_of(again)).info.status == "FINISHED"
+    losses = client.get_metric_history(id_of(again), "loss")
+    assert [(point.step, point.value) for point in losses] == [(n, float(n)) for n in range(8)]
+    speeds = client.get_metric_history(id_of(again), "speed")
+    assert [point.value for point in speeds] == [100.0] * 6 + [90.0] * 2
+
+
+def test_an_evaluation_that_finds_the_same_again_adds_no_point(
+    runs: Path, client: MlflowClient
+) -> None:
+    first = begin(runs)
+    first.finish("FINISHED")
+    for mae in (0.5, 0.5 + 1e-9, 0.75):
+        again = reopen_run(CONFIG, first.run_id, folder=home_of(first), store=runs)
+        for step in (1, 2):
+            again.log_metrics({"test/by_step/mae": mae * step, "test/none": math.nan}, step)
+        again.finish("FINISHED")
+    points = client.get_metric_history(id_of(first), "test/by_step/mae")
+    assert [(p.step, p.value) for p in points] == [(1, 0.5), (2, 1.0), (1, 0.75), (2, 1.5)]
+    assert len(client.get_metric_history(id_of(first), "test/none")) == 2
+
+
+def test_a_checkpoint_that_does_not_know_its_run_finds_it_in_its_folder(
+    runs: Path, client: MlflowClient
+) -> None:
+    first = begin(runs)
+    first.finish("FINISHED")
+    assert find_run_id(home_of(first), None) == first.run_id
+    assert find_run_id(home_of(first), "another") == "another"
+    again = reopen_run(CONFIG, None, folder=home_of(first), store=runs)
+    again.log_metrics({"test/loss": 0.5}, 0)
+    again.finish("FINISHED")
+    assert client.get_run(id_of(first)).data.metrics == {"test/loss": 0.5}
+
+
+def test_a_checkpoint_of_another_run_in_the_folder_adds_to_its_own(
+    runs: Path, client: MlflowClient
+) -> None:
+    study, trial = begin(runs), begin(runs)
+    study.finish("FINISHED")
+    trial.finish("FINISHED")
+    again = reopen_run(CONFIG, trial.run_id, folder=home_of(study), store=runs)
+    again.log_metrics({"test/loss": 0.5}, 0)
+    again.finish("FINISHED")
+    assert client.get_run(id_of(trial)).data.metrics == {"test/loss": 0.5}
+    assert client.get_run(id_of(study)).data.metrics == {}
 
 
 def test_two_runs_at_once_do_not_mix(runs: Path, client: MlflowClient) -> None:
@@ -293,7 +362,11 @@ def test_tracking_touches_neither_the_environment_nor_mlflows_global_state(
 
 def test_switched_off_it_does_nothing(tmp_path: Path) -> None:
     run = start_run(
-        TrackingConfig(enabled=False), experiment="load", run_name="first", store=tmp_path
+        TrackingConfig(enabled=False),
+        experiment="load",
+        run_name="first",
+        folder=tmp_path,
+        store=tmp_path,
     )
     run.log_params({"dim": 64})
     run.log_metrics({"loss": 1.0}, 1)
@@ -318,7 +391,10 @@ from pathlib import Path
 from mmts.tracking.config import TrackingConfig
 from mmts.tracking.run import start_run
 assert "mlflow" not in sys.modules
-run = start_run(TrackingConfig(), experiment="load", run_name="first", store=Path("runs"))
+runs = Path("runs")
+run = start_run(
+    TrackingConfig(), experiment="load", run_name="first", folder=runs / "first", store=runs
+)
 run.finish("FINISHED")
 print(run.run_id)
 """
@@ -342,21 +418,23 @@ def test_trainings_that_begin_at_once_share_a_new_store(tmp_path: Path) -> None:
 from pathlib import Path
 from mmts.tracking.config import TrackingConfig
 from mmts.tracking.run import start_run
-run = start_run(TrackingConfig(), experiment="load", run_name="first", store=Path("runs"))
+import sys
+runs, name = Path("runs"), sys.argv[1]
+run = start_run(TrackingConfig(), experiment="load", run_name=name, folder=runs / name, store=runs)
 run.log_metrics({"loss": 1.0}, 1)
 run.finish("FINISHED")
 print(run.run_id)
 """
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", script],
+            [sys.executable, "-c", script, name],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for _ in range(2)
+        for name in ("first", "second")
     ]
     ids = [process.communicate(timeout=120)[0].strip() for process in processes]
     from mlflow.tracking import MlflowClient
@@ -364,4 +442,5 @@ print(run.run_id)
     client = MlflowClient(tracking_uri=locate_store(None, tmp_path / "runs").uri)
     for run_id in ids:
         assert client.get_run(run_id).data.metrics == {"loss": 1.0}
-    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["mlflow.db"]
+    found = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    assert found == ["first", "mlflow.db", "second"]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import mmts.experiment
+import mmts.training.assignment
 from mmts.checkpoint import read_info
 from mmts.config import load_config
 from mmts.data.dataset import Dataset, load_dataset
@@ -264,7 +264,7 @@ def count_readings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         readings.append(config)
         return load_dataset(config)
 
-    monkeypatch.setattr(mmts.experiment, "load_dataset", read)
+    monkeypatch.setattr(mmts.training.assignment, "load_dataset", read)
     return readings
 
 
