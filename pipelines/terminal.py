@@ -70,9 +70,18 @@ def run_app(app: typer.Typer, name: str | None = None) -> None:
             raise
         # What other libraries write for the time of a command; of our own files we say more.
         _end_with(output_error(error.filename or "a file for the time of the command", error))
-    except KeyboardInterrupt as stop:
+    except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
-        sys.exit(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED)
+        sys.exit(INTERRUPTED)
+
+
+@contextmanager
+def sigterm_told_apart() -> Iterator[None]:
+    """End with the code of SIGTERM what SIGTERM has stopped: Typer ends it as Ctrl-C does."""
+    try:
+        yield
+    except Terminated:
+        raise typer.Exit(TERMINATED) from None
 
 
 def _end_with(error: MmtsError) -> NoReturn:

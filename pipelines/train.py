@@ -13,7 +13,7 @@ from mmts.errors import ConfigError
 
 from .register import AliasOption, register_trained, require_registrable, show
 from .tables import print_table, say_number
-from .terminal import AsJson, Quiet, imports, print_json, run
+from .terminal import AsJson, Quiet, imports, print_json, run, sigterm_told_apart
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,17 +60,18 @@ def train(
         from mmts.training.processes import find_processes
 
     has_bar = sys.stderr.isatty() and not quiet
-    if resume is not None:
-        experiment = _begun(resume, config, overrides, run_dir)
-        require_registrable(register, alias, experiment.tracking)
-        result = experiments.resume(resume, experiment if config else None, has_bar)
-    else:
-        if config is None:
-            raise ConfigError("name the YAML file of an experiment, or --resume a run.")
-        experiment = load_config(config, overrides or ())
-        require_registrable(register, alias, experiment.tracking)
-        experiment, run_id = adopt_run(experiment)
-        result = experiments.train(experiment, run_dir, has_bar, run_id=run_id, runs=runs)
+    with sigterm_told_apart():
+        if resume is not None:
+            experiment = _begun(resume, config, overrides, run_dir)
+            require_registrable(register, alias, experiment.tracking)
+            result = experiments.resume(resume, experiment if config else None, has_bar)
+        else:
+            if config is None:
+                raise ConfigError("name the YAML file of an experiment, or --resume a run.")
+            experiment = load_config(config, overrides or ())
+            require_registrable(register, alias, experiment.tracking)
+            experiment, run_id = adopt_run(experiment)
+            result = experiments.train(experiment, run_dir, has_bar, run_id=run_id, runs=runs)
     if not find_processes(experiment.training).is_first:
         return
     epochs = read_history(result.folder / HISTORY)

@@ -102,6 +102,9 @@ def assert_same(folder: Path, whole: Path) -> None:
         pytest.param(
             Optimisation, "descend", 2 * BATCHES + 1, id="in the first step of one", marks=SLOW
         ),
+        pytest.param(
+            Optimisation, "descend", 4 * BATCHES + 5, id="in an epoch that may be the last"
+        ),
         # Each validation has one batch; the first is that of the start.
         pytest.param(
             ForecastingModule, "validation_step", 1, id="in the validation of the start", marks=SLOW

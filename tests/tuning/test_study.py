@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import mmts.experiment
+import mmts.training.assignment
 from mmts.checkpoint import read_info
 from mmts.config import load_config
 from mmts.data.dataset import Dataset, load_dataset
@@ -194,7 +194,7 @@ def test_two_commands_do_not_work_on_one_study(
     refused = []
 
     def ask(self: Study) -> OpenTrial:
-        with pytest.raises(OutputError, match="another command works on this study"):
+        with pytest.raises(OutputError, match="is writing to it"):
             tune(searched, tmp_path / "s")
         refused.append(True)
         return asked(self)
@@ -264,7 +264,7 @@ def count_readings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         readings.append(config)
         return load_dataset(config)
 
-    monkeypatch.setattr(mmts.experiment, "load_dataset", read)
+    monkeypatch.setattr(mmts.training.assignment, "load_dataset", read)
     return readings
 
 
