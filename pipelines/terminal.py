@@ -17,6 +17,7 @@ from typing import Annotated, Any, TextIO, cast
 import typer
 
 from mmts.errors import MmtsError, OutputError
+from mmts.tracking.secrets import hide_secrets
 
 # Told to users in docs/commands.md.
 FAILED = 1
@@ -58,7 +59,7 @@ def run_app(app: typer.Typer, name: str | None = None) -> None:
         with reader_may_leave():
             app(prog_name=name)
     except MmtsError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        print(f"{type(error).__name__}: {hide_secrets(str(error))}", file=sys.stderr)
         sys.exit(USER_ERROR)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -172,5 +173,5 @@ class _PlainFormatter(logging.Formatter):
     """The message alone; a warning says that it is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        message = record.getMessage()
+        message = hide_secrets(record.getMessage())
         return f"warning: {message}" if record.levelno >= logging.WARNING else message

@@ -181,7 +181,7 @@ def test_set_goes_before_the_file(tmp_path: Path) -> None:
 def test_a_password_in_the_tracking_uri_is_refused_and_not_repeated(tmp_path: Path) -> None:
     settings = make_settings() | {"tracking": {"uri": "https://me:secret@example.org/mlflow"}}
     told = refuse(tmp_path, settings)
-    assert "tracking.uri: 'uri' holds a user or password" in told
+    assert "tracking.uri: 'uri' holds a user, a password or a token" in told
     assert "secret" not in told
 
 
