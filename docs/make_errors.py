@@ -62,6 +62,7 @@ SITUATIONS: dict[str, str] = {
     "inspection": "`mmts init`",
     "plots": "Pictures",
     "files": "Files to write",
+    "folder_lock": "Files to write",
     "pipelines.backtest": "Backtests",
     "pipelines.evaluate": "Files to write",
     "pipelines.forecast": "Forecasting",

@@ -19,7 +19,8 @@ from mmts.config import ExperimentConfig
 from mmts.data.config import DataConfig
 from mmts.data.dataset import Dataset, fingerprint, load_dataset
 from mmts.errors import DataError, OutputError, TrainingError
-from mmts.files import make_folder, write_whole
+from mmts.files import make_folder, output_error, write_whole
+from mmts.folder_lock import hold_folder, is_empty
 from mmts.forecasting import Forecaster
 from mmts.model import MultimodalForecaster
 from mmts.tracking.run import Status, start_run
@@ -108,13 +109,35 @@ def read_training_data(config: DataConfig) -> TrainingData:
     return TrainingData(load_dataset(config), fingerprint(config))
 
 
-def new_run_folder(runs: str | Path, name: str) -> Path:
-    """Return a folder that does not exist yet, named after the experiment and the time."""
+def make_run_folder(runs: Path, name: str) -> Path:
+    """Make a folder named after the experiment and the time, and never one that is there.
+
+    Raises OutputError when it cannot be made.
+    """
+    make_folder(runs)
     base = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    folder, repeat = Path(runs) / base, 2
-    while folder.exists():
-        folder, repeat = Path(runs) / f"{base}-{repeat}", repeat + 1
-    return folder
+    folder, repeat = runs / base, 2
+    while True:
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            # Two trainings may begin within a second.
+            folder, repeat = runs / f"{base}-{repeat}", repeat + 1
+        except OSError as error:
+            raise output_error(folder, error) from None
+        else:
+            return folder
+
+
+def require_new_folder(folder: Path) -> None:
+    """Make sure that a folder for a run does not exist or is empty; raises OutputError."""
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"{folder}: is a file. Name a new folder for this run.")
+        if folder.exists() and not is_empty(folder):
+            raise OutputError(f"{folder}: holds files already. Name a new folder for this run.")
+    except OSError as error:
+        raise output_error(folder, error) from None
 
 
 def train(
@@ -123,11 +146,12 @@ def train(
     progress_bar: bool = False,
     trial: Trial | None = None,
     run_id: str | None = None,
+    runs: str | Path = _RUNS,
 ) -> TrainingResult:
     """Train the model of a resolved config and keep its best and last checkpoint.
 
     config: as `load_config` returns it. folder: where the run's files go, new or empty; by default
-    `runs/NAME-DATE` in the current folder. Its parent holds the MLflow store by default.
+    NAME-DATE in the folder `runs`. Its parent holds the MLflow store by default.
     progress_bar: whether to draw on standard error how far an epoch has come. What is logged shows
     with `logging.basicConfig(level=logging.INFO)`.
     trial: where the training belongs to a study, which takes one process alone; its checkpoints
@@ -135,14 +159,15 @@ def train(
     run_id: of a run in MLflow that has begun already, to record in instead of a new one.
     Of several processes the first one keeps and logs; under torchrun all return the same result.
     Raises DataError or ConfigError before anything is written, OutputError when the folder holds
-    something already, TrainingError when it cannot go on, and KeyboardInterrupt on Ctrl-C, which
-    keeps the checkpoints of the epochs so far.
+    something already, when another process writes to it or when a file cannot be written,
+    TrainingError when it cannot go on, and KeyboardInterrupt on Ctrl-C; the checkpoints of the
+    epochs so far are kept.
     """
-    folder = new_run_folder(_RUNS, config.name) if folder is None else Path(folder)
     processes = find_processes(config.training)
     with joined_by_torchrun(config, processes):
         if processes.is_first:
-            result = _lead(config, folder, processes, progress_bar, trial, run_id)
+            place = None if folder is None else Path(folder)
+            result = _lead(config, place, Path(runs), processes, progress_bar, trial, run_id)
         else:
             result = None
             with muted():
@@ -155,7 +180,8 @@ def train(
 
 def _lead(
     config: ExperimentConfig,
-    folder: Path,
+    folder: Path | None,
+    runs: Path,
     processes: Processes,
     progress_bar: bool,
     trial: Trial | None,
@@ -163,20 +189,21 @@ def _lead(
 ) -> TrainingResult:
     """Train as the only process, or as the first of several."""
     began = time.monotonic()
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder}: is a file. Name a new folder for this run.")
-    if folder.exists() and any(folder.iterdir()):
-        raise OutputError(f"{folder}: holds files already. Name a new folder for this run.")
+    if folder is not None:
+        require_new_folder(folder)
     data = read_training_data(config.data) if trial is None else trial.data
     if config.calibration is not None:
         require_enough_windows(data.dataset, config.model.head, config.calibration)
     config, model = start_model(config, data.dataset, data.linear_fits)
     for stream in model.schedule.idle_streams():
         logger.warning("stream %r has no path to the head: it is not used", stream)
-    make_folder(folder)
-    write_whole(folder / "config.yaml", config.to_yaml())
-    with Team(config, processes) as team:
-        return _keep(config, folder, data, model, team, progress_bar, trial, began, run_id)
+    folder = make_run_folder(runs, config.name) if folder is None else folder
+    with hold_folder(folder):
+        # Again, as another process may have been quicker.
+        require_new_folder(folder)
+        write_whole(folder / "config.yaml", config.to_yaml())
+        with Team(config, processes) as team:
+            return _keep(config, folder, data, model, team, progress_bar, trial, began, run_id)
 
 
 def _keep(
@@ -277,6 +304,10 @@ def _keep(
         status = "KILLED"
         logger.info("stopped: %s keeps the checkpoints of the epochs so far", folder)
         raise KeyboardInterrupt from None
+    except OutputError as error:
+        record_error(run, error)
+        logger.info("stopped: %s keeps what was written before", folder)
+        raise
     except torch.OutOfMemoryError as error:
         fault = TrainingError(
             f"the device is out of memory ({str(error).partition('. ')[0]}). Lower "

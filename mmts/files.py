@@ -2,24 +2,73 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import tempfile
-from collections.abc import Sequence
+import re
+import secrets
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from mmts.errors import OutputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_PART = re.compile(r"\.mmts-[0-9a-f]{16}\.part")
+"""Names of files that are being written; short, as the name that one gets may be as long as any."""
+
+_LEFT_OVER_AFTER = 3600.0
+"""Seconds without a write after which whoever was writing such a file is taken for dead."""
+
+_REMEDIES = {
+    errno.ENOSPC: "Make room there, or name another place.",
+    errno.EDQUOT: "Make room within the quota, or name another place.",
+    errno.EFBIG: "The system allows no larger file: raise the limit (ulimit -f), or name another "
+    "place.",
+    errno.EACCES: "Name a place in which you may write.",
+    errno.EPERM: "Name a place in which you may write.",
+    errno.EROFS: "Name a place in which you may write.",
+    errno.ENAMETOOLONG: "Give it a shorter name.",
+    errno.ENOENT: "Its folder is gone: make it again, or name another.",
+}
+
+
+def output_error(path: str | Path, error: OSError) -> OutputError:
+    """Return what to tell where a file or a folder cannot be written, by what the system said."""
+    remedy = _REMEDIES.get(error.errno or 0, "Name another place.")
+    return OutputError(
+        f"{path}: cannot be written: {error.strerror or error}. {remedy} What was there before "
+        "stays as it was."
+    )
 
 
 def require_folder(path: str | Path) -> None:
     """Make sure, before any work is done, that a file can be written at this place.
 
-    Raises OutputError when its folder does not exist, or when the place is a folder itself.
+    Raises OutputError when its folder does not exist or takes no files, or when the place is a
+    folder, a pipe or a device.
     """
     path = Path(path)
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: there is no folder {path.parent}. Make it, or name another.")
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder. Name a file in it.")
+    if path.name == "-":
+        raise OutputError("-: a file is not written to standard output. Name one for it.")
+    try:
+        if not stat.S_ISDIR(path.parent.stat().st_mode):
+            raise FileNotFoundError
+        _require_replaceable(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise OutputError(
+            f"{path}: there is no folder {path.parent}. Make it, or name another."
+        ) from None
+    except OSError as error:
+        raise output_error(path, error) from None
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise OutputError(
+            f"{path}: the folder {path.parent} takes no files. Name one in which you may write."
+        )
 
 
 def require_picture_name(path: str | Path) -> None:
@@ -44,34 +93,88 @@ def make_folder(path: str | Path) -> None:
     """
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise OutputError(
+            f"{path}: cannot be made, as there is a file of this name, or of that of a folder "
+            "above it. Name another folder."
+        ) from None
     except OSError as error:
-        raise OutputError(f"{path}: cannot be made: {error.strerror}.") from None
+        raise output_error(path, error) from None
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[BinaryIO]:
+    """Have a file to write to, which takes its place when the `with` block ends, and not before.
+
+    A reader, a crash or a power cut sees the old file or the new one and no third. Where the place
+    is a link, what it points to is replaced. Raises OutputError when it cannot be written to, as
+    for any OSError in the block, which is therefore to do nothing but write.
+    """
+    # In the target's own folder: a rename is atomic only within one file system.
+    target = Path(os.path.realpath(path))
+    part = target.with_name(f".mmts-{secrets.token_hex(8)}.part")
+    try:
+        _require_replaceable(path)
+        remove_left_over(target.parent)
+        with part.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(target)
+    except OSError as error:
+        raise output_error(path, error) from None
+    finally:
+        with suppress(OSError):
+            part.unlink()
+    _sync_names(target.parent)
 
 
 def write_whole(path: str | Path, content: bytes | str) -> None:
-    """Write a file so that a reader, or a crash, sees the old one or the new one and no third.
+    """Write a file whole or not at all, text as UTF-8; raises OutputError as `whole_file` does."""
+    with whole_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
-    Text is written as UTF-8. Raises OutputError when the place cannot be written to; what stood
-    there then stays as it was.
+
+def write_table(path: str | Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV, whole or not at all, without ever holding all of its text."""
+    with whole_file(path) as file:
+        table.to_csv(file, index=False)
+
+
+def remove_left_over(folder: Path, is_held: bool = False) -> None:
+    """Remove what killed processes have left half-written in a folder; what cannot be stays.
+
+    is_held: whether nobody else writes in this folder, so that all there is is left over.
     """
-    path = Path(path)
-    data = content.encode() if isinstance(content, str) else content
-    temporary: str | None = None
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if _PART.fullmatch(path.name):
+                with suppress(OSError):
+                    if is_held or time.time() - path.lstat().st_mtime > _LEFT_OVER_AFTER:
+                        path.unlink()
+
+
+def _require_replaceable(path: str | Path) -> None:
+    """Make sure that there is a file or nothing; raises OutputError, and OSError as `stat` does."""
     try:
-        # In the target's own folder: a rename is atomic only within one file system.
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes private files; give this one the mode of any other.
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(temporary).chmod(0o666 & ~mask)
-        Path(temporary).replace(path)
-        temporary = None
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}.") from None
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+        mode = Path(path).stat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        raise OutputError(f"{path}: is a folder. Name a file in it.")
+    if not stat.S_ISREG(mode):
+        raise OutputError(
+            f"{path}: is a pipe or a device, and a file is written whole or not at all. Name a "
+            "file; `cat` hands it on."
+        )
+
+
+def _sync_names(folder: Path) -> None:
+    """Bring a rename to the disk, which a power cut could undo otherwise."""
+    # Not every file system can; both the old file and the new one are whole.
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

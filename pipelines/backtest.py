@@ -45,7 +45,8 @@ def run_backtest(
         from mmts.backtest.run import backtest, backtest_refitted
         from mmts.errors import ConfigError, raise_all
         from mmts.evaluation import load_evaluation_data
-        from mmts.files import make_folder, write_whole
+        from mmts.files import write_table, write_whole
+        from mmts.folder_lock import hold_folder
         from mmts.forecasting import Forecaster
         from mmts.plots import plot_backtest, to_png
 
@@ -62,18 +63,18 @@ def run_backtest(
     cutoffs = choose_cutoffs(dataset, split, num_windows, num_steps, is_refit)
     name = "backtest-refit" if is_refit else "backtest"
     folder = output or checkpoint.parent / name
-    make_folder(folder)
-    if is_refit:
-        store = checkpoint.resolve().parent.parent
-        found = backtest_refitted(forecaster, dataset, cutoffs, split, folder, store, data_root)
-    else:
-        found = backtest(forecaster, dataset, cutoffs, split)
+    with hold_folder(folder):
+        if is_refit:
+            store = checkpoint.resolve().parent.parent
+            found = backtest_refitted(forecaster, dataset, cutoffs, split, folder, store, data_root)
+        else:
+            found = backtest(forecaster, dataset, cutoffs, split)
 
-    report = json.dumps(found.to_json(), indent=2, allow_nan=False)
-    write_whole(folder / REPORT, report + "\n")
-    write_whole(folder / TABLE, found.forecasts.to_csv(index=False))
-    write_whole(folder / SCORES, found.scores_table().to_csv(index=False))
-    write_whole(folder / PICTURE, to_png(plot_backtest(found)))
+        report = json.dumps(found.to_json(), indent=2, allow_nan=False)
+        write_whole(folder / REPORT, report + "\n")
+        write_table(folder / TABLE, found.forecasts)
+        write_table(folder / SCORES, found.scores_table())
+        write_whole(folder / PICTURE, to_png(plot_backtest(found)))
     if as_json:
         print(report)
     elif not quiet:

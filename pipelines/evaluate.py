@@ -127,7 +127,6 @@ def evaluate(
         )
         return
     with imports():
-        from mmts.errors import OutputError
         from mmts.evaluation import (
             choose_ablation,
             coverage_table,
@@ -138,7 +137,8 @@ def evaluate(
             measure_coverage,
             score_subsets,
         )
-        from mmts.files import write_whole
+        from mmts.files import write_table, write_whole
+        from mmts.folder_lock import hold_folder
         from mmts.forecasting import Forecaster
         from mmts.plots import (
             plot_error_by_step,
@@ -158,38 +158,35 @@ def evaluate(
     variant = _path(_quantiles_path(forecaster.info, uncalibrated), ablation.path)
     of_split = "" if split is EvaluatedSplit.TEST else split.value
     folder = output or checkpoint.parent / "evaluation" / _path(of_split, variant)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be made: {error.strerror}.") from None
-    evaluation = evaluate(forecaster, dataset, split.value, ablation.without, ablation.shuffled)
+    with hold_folder(folder):
+        evaluation = evaluate(forecaster, dataset, split.value, ablation.without, ablation.shuffled)
 
-    numbers = evaluation.to_json()
-    tables = {"by_step.csv": evaluation.by_step_table()}
-    figures = {
-        "error_by_step.png": plot_error_by_step(evaluation),
-        "windows.png": plot_test_windows(evaluation, dataset),
-    }
-    coverage = measure_coverage(evaluation.windows, evaluation.targets)
-    if any(coverage.values()):
-        numbers["quantile_coverage"] = coverage_to_json(coverage)
-        tables["coverage.csv"] = coverage_table(coverage)
-        figures["coverage.png"] = plot_quantile_coverage(evaluation, coverage)
-    subsets = None
-    if to_compare:
-        subsets = score_subsets(forecaster, dataset, evaluation, to_compare)
-        numbers["subsets"] = subsets.to_json()
-        tables["subsets.csv"] = subsets.table()
-        figures["subsets.png"] = plot_subsets(subsets, evaluation)
-    figures |= _draw_run(forecaster, dataset, checkpoint)
-    found = json.dumps(numbers, indent=2, allow_nan=False)
-    write_whole(folder / "evaluation.json", found + "\n")
-    for name, table in tables.items():
-        write_whole(folder / name, table.to_csv(index=False))
-    for name, figure in figures.items():
-        write_whole(folder / name, to_picture(figure, name))
-    explained = checkpoint.parent / "explanation"
-    write_report(folder, forecaster.info, dataset, forecaster.model, checkpoint, explained)
+        numbers = evaluation.to_json()
+        tables = {"by_step.csv": evaluation.by_step_table()}
+        figures = {
+            "error_by_step.png": plot_error_by_step(evaluation),
+            "windows.png": plot_test_windows(evaluation, dataset),
+        }
+        coverage = measure_coverage(evaluation.windows, evaluation.targets)
+        if any(coverage.values()):
+            numbers["quantile_coverage"] = coverage_to_json(coverage)
+            tables["coverage.csv"] = coverage_table(coverage)
+            figures["coverage.png"] = plot_quantile_coverage(evaluation, coverage)
+        subsets = None
+        if to_compare:
+            subsets = score_subsets(forecaster, dataset, evaluation, to_compare)
+            numbers["subsets"] = subsets.to_json()
+            tables["subsets.csv"] = subsets.table()
+            figures["subsets.png"] = plot_subsets(subsets, evaluation)
+        figures |= _draw_run(forecaster, dataset, checkpoint)
+        found = json.dumps(numbers, indent=2, allow_nan=False)
+        write_whole(folder / "evaluation.json", found + "\n")
+        for name, table in tables.items():
+            write_table(folder / name, table)
+        for name, figure in figures.items():
+            write_whole(folder / name, to_picture(figure, name))
+        explained = checkpoint.parent / "explanation"
+        write_report(folder, forecaster.info, dataset, forecaster.model, checkpoint, explained)
 
     if as_json:
         print(found)

@@ -65,7 +65,8 @@ def explain(
     with imports():
         from mmts.evaluation import load_evaluation_data
         from mmts.explanation import check_request, explain
-        from mmts.files import make_folder, write_whole
+        from mmts.files import write_table, write_whole
+        from mmts.folder_lock import hold_folder
         from mmts.forecasting import Forecaster
         from mmts.plots import to_picture
 
@@ -76,23 +77,23 @@ def explain(
         folder = folder / split.value
     check_request(metric.value, target, forecaster.info.data_schema)
     dataset = load_evaluation_data(forecaster.info, data_root)
-    make_folder(folder)
-    explanation = explain(forecaster, dataset, split.value, metric.value, target, batch_size)
+    with hold_folder(folder):
+        explanation = explain(forecaster, dataset, split.value, metric.value, target, batch_size)
 
-    numbers = explanation.to_json() | {"epoch": forecaster.info.epoch}
-    found = json.dumps(numbers, indent=2, allow_nan=False)
-    tables = {
-        "edges.csv": explanation.edge_table(),
-        "streams.csv": explanation.stream_table(),
-        "lags.csv": explanation.reading_table(),
-    }
-    tables = {name: table for name, table in tables.items() if len(table)}
-    figures = _draw(explanation, forecaster)
-    write_whole(folder / "explanation.json", found + "\n")
-    for name, table in tables.items():
-        write_whole(folder / name, table.to_csv(index=False))
-    for name, figure in figures.items():
-        write_whole(folder / name, to_picture(figure, name))
+        numbers = explanation.to_json() | {"epoch": forecaster.info.epoch}
+        found = json.dumps(numbers, indent=2, allow_nan=False)
+        tables = {
+            "edges.csv": explanation.edge_table(),
+            "streams.csv": explanation.stream_table(),
+            "lags.csv": explanation.reading_table(),
+        }
+        tables = {name: table for name, table in tables.items() if len(table)}
+        figures = _draw(explanation, forecaster)
+        write_whole(folder / "explanation.json", found + "\n")
+        for name, table in tables.items():
+            write_table(folder / name, table)
+        for name, figure in figures.items():
+            write_whole(folder / name, to_picture(figure, name))
     if as_json:
         print(found)
     elif not quiet:

@@ -50,7 +50,7 @@ def forecast(
     with imports():
         from mmts.data.findings.finding import say_count
         from mmts.errors import OutputError
-        from mmts.files import require_apart, require_folder, write_whole
+        from mmts.files import require_apart, require_folder, write_table, write_whole
         from mmts.forecasting import choose_sources
 
     if plot is not None and until is not None:
@@ -62,7 +62,7 @@ def forecast(
     sources = choose_sources(forecaster, data or ())
     require_apart([checkpoint, *map(str, sources.values())], [output, *([plot] if plot else [])])
     table = forecaster.predict(sources, origin, until)
-    write_whole(output, table.to_csv(index=False))
+    write_table(output, table)
     if plot is not None:
         from mmts.plots import forecast_picture
 

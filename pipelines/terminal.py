@@ -5,6 +5,7 @@ Results go to standard output; the log, warnings, progress and errors go to stan
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import logging
@@ -12,17 +13,20 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, TextIO, cast
+from typing import Annotated, Any, NoReturn, TextIO, cast
 
 import typer
 
 from mmts.errors import MmtsError, OutputError
+from mmts.files import output_error
 from mmts.tracking.secrets import hide_secrets
 
 # Told to users in docs/commands.md.
 FAILED = 1
 USER_ERROR = 2
 INTERRUPTED = 130
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def _hush(quiet: bool) -> bool:
@@ -59,11 +63,20 @@ def run_app(app: typer.Typer, name: str | None = None) -> None:
         with reader_may_leave():
             app(prog_name=name)
     except MmtsError as error:
-        print(f"{type(error).__name__}: {hide_secrets(str(error))}", file=sys.stderr)
-        sys.exit(USER_ERROR)
+        _end_with(error)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        # What other libraries write for the time of a command; of our own files we say more.
+        _end_with(output_error(error.filename or "a file for the time of the command", error))
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+def _end_with(error: MmtsError) -> NoReturn:
+    print(f"{type(error).__name__}: {hide_secrets(str(error))}", file=sys.stderr)
+    sys.exit(USER_ERROR)
 
 
 def print_json(found: Any) -> None:

@@ -44,7 +44,7 @@ def train(
     """Train the model of a config and write best.mmts and last.mmts."""
     with imports():
         from mmts.config import load_config
-        from mmts.experiment import new_run_folder, train
+        from mmts.experiment import train
         from mmts.run_folders.folder import HISTORY
         from mmts.run_folders.history import read_history
         from mmts.training.processes import find_processes
@@ -52,13 +52,11 @@ def train(
     experiment = load_config(config, overrides or ())
     require_registrable(register, alias, experiment.tracking)
     experiment, run_id = adopt_run(experiment)
-    folder = run_dir or new_run_folder(runs, experiment.name)
-    result = train(
-        experiment, folder, progress_bar=sys.stderr.isatty() and not quiet, run_id=run_id
-    )
+    has_bar = sys.stderr.isatty() and not quiet
+    result = train(experiment, run_dir, progress_bar=has_bar, run_id=run_id, runs=runs)
     if not find_processes(experiment.training).is_first:
         return
-    epochs = read_history(folder / HISTORY)
+    epochs = read_history(result.folder / HISTORY)
     if not (quiet or as_json):
         _show(result, epochs)
     made = None

@@ -14,8 +14,9 @@ from tests.conftest import ROOT
 # From the ground up. A file imports only what stands before it; a folder stands for its files,
 # among which the same holds in the order given, or in any order that has no circle.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "config_base", "kinds", "tokens", "files", "interrupts", "training.config",
-     "tracking.secrets", "tracking.config", "tuning.config", "calibration.config"),
+    ("errors", "config_base", "kinds", "tokens", "files", "folder_lock", "interrupts",
+     "training.config", "tracking.secrets", "tracking.config", "tuning.config",
+     "calibration.config"),
     ("config_yaml", "config_errors", "losses", "metrics", "calibration.conformal", "inspection",
      "tracking.journal", "run_folders.description", "run_folders.history",
      "run_folders.evaluations", "run_folders.folder", "run_folders.comparison"),

@@ -16,7 +16,7 @@ from mmts.data.config import DataConfig, SplitConfig
 from mmts.data.dataset import Dataset
 from mmts.errors import OutputError, raise_all
 from mmts.experiment import Trial, read_training_data, train
-from mmts.files import make_folder, write_whole
+from mmts.files import make_folder, output_error, write_whole
 from mmts.linear.path import LinearConfig
 from mmts.training.callbacks import BEST
 
@@ -133,7 +133,10 @@ class Refits:
         record = json.dumps(self._record(config, hashes), indent=2)
         write_whole(partial / _RECORD, record + "\n")
         # Only now it counts as trained.
-        partial.replace(place)
+        try:
+            partial.replace(place)
+        except OSError as error:
+            raise output_error(place, error) from None
         return place / BEST
 
     def _cut(self, moment: int) -> datetime:

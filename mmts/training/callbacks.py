@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 from mmts.checkpoint import CheckpointInfo, save_checkpoint
 from mmts.data.times import say_span
 from mmts.errors import TrainingError
+from mmts.files import write_whole
 from mmts.tracking.run import TrackedRun
 from mmts.training.module import ForecastingModule
 
@@ -137,8 +138,9 @@ class EpochLog(pl.Callback):
         return f", at most {say_span(max(1, round(seconds)) * 1_000_000)} left"
 
     def _write(self, line: dict[str, float]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        # All of it, and not one line more: on a full disk half of that would stay.
+        before = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+        write_whole(self.path, f"{before}{json.dumps(line)}\n")
 
 
 class AskedEachEpoch(pl.Callback):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ from typing import Any
 from mmts.config import ExperimentConfig
 from mmts.config_yaml import read_yaml, write_yaml
 from mmts.errors import ConfigError, OutputError
-from mmts.files import make_folder, write_whole
+from mmts.files import write_whole
+from mmts.folder_lock import hold_folder, is_empty
 
 # How many, how long, by how many and where recorded: no trial depends on it. Where the data lie
 # does not matter either, as what they hold is compared.
@@ -22,7 +22,6 @@ _FREE = (
     "data.cache_folder",
 )  # fmt: skip
 _MOST_SHOWN = 10
-_LOCK = "study.lock"
 
 
 @dataclass(frozen=True)
@@ -74,16 +73,9 @@ class StudyFolder:
         """
         described = {"config": config.to_json(), "data": dict(fingerprint)}
         self._check(described)
-        make_folder(self.path)
-        # The system lets go of it whatever ends this process, and on every system.
-        with closing(sqlite3.connect(self.path / _LOCK, timeout=0)) as lock:
-            try:
-                lock.execute("BEGIN EXCLUSIVE")
-            except sqlite3.OperationalError as error:
-                raise OutputError(
-                    f"{self.path}: cannot be used ({error}). Where another command works on this "
-                    "study, wait for it to end; --workers trains several trials at the same time."
-                ) from None
+        with hold_folder(self.path):
+            # Again, as another command may have been quicker.
+            self._check(described)
             write_whole(self.description, write_yaml(described))
             yield
 
@@ -92,7 +84,7 @@ class StudyFolder:
             raise OutputError(f"{self.path}: is a file. Name a folder for the study with --study.")
         if self.description.exists():
             self._compare(described)
-        elif self.path.exists() and {p.name for p in self.path.iterdir()} - {_LOCK}:
+        elif self.path.exists() and not is_empty(self.path):
             raise OutputError(
                 f"{self.path}: holds files already, and no study. Name another folder with --study."
             )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 
 from mmts.config import ExperimentConfig
-from mmts.files import write_whole
+from mmts.files import output_error, write_whole
 from mmts.tuning.config import label
 from mmts.tuning.folder import StudyFolder
 from mmts.tuning.space import SearchedConfig
@@ -23,15 +24,24 @@ def keep_results(
     """
     best = best_of(records)
     if best is not None:
-        found = folder.trial(best.number) / folder.best_checkpoint.name
-        if found.exists():
-            found.replace(folder.best_checkpoint)
+        _keep_checkpoint(folder, best)
         write_whole(folder.best_config, _best_yaml(searched.with_values(best.values), best))
     for record in records:
         if record.outcome != "interrupted":
             for checkpoint in folder.trial(record.number).glob("*.mmts"):
-                checkpoint.unlink()
+                # One that stays takes room, and is tried again the next time.
+                with suppress(OSError):
+                    checkpoint.unlink()
     write_whole(folder.table, trials_table(records, list(searched.tuning.search)))
+
+
+def _keep_checkpoint(folder: StudyFolder, best: TrialRecord) -> None:
+    found = folder.trial(best.number) / folder.best_checkpoint.name
+    try:
+        if found.exists():
+            found.replace(folder.best_checkpoint)
+    except OSError as error:
+        raise output_error(folder.best_checkpoint, error) from None
 
 
 def trials_table(records: Sequence[TrialRecord], keys: Sequence[str]) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
+from mmts.errors import OutputError
 from mmts.tuning.config import Range, Space, TuningConfig, label
 
 Outcome = Literal["complete", "pruned", "failed", "interrupted"]
@@ -45,6 +49,21 @@ class TrialRecord:
     seconds: float | None
     reason: str | None
     run_id: str | None
+
+
+@contextmanager
+def storage_errors(database: Path) -> Iterator[None]:
+    """Turn what goes wrong with the file of a study into the one error that a user can act on."""
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError) as error:
+        # What SQLite says of it stands in one line, before the statement.
+        cause = error.__cause__ or error
+        said = str(getattr(cause, "orig", None) or cause).partition("\n")[0]
+        raise OutputError(
+            f"{database}: the trials cannot be read or written: {said}. Make room there, or take "
+            "the study to another folder; the same command goes on with what is missing."
+        ) from None
 
 
 class Study:

@@ -14,7 +14,7 @@ from mmts.config import ExperimentConfig
 from mmts.data.config import DataConfig
 from mmts.data.dataset import Dataset
 from mmts.data.scaling import ColumnScaling
-from mmts.errors import ConfigError, DataError, TrainingError
+from mmts.errors import ConfigError, DataError, OutputError, TrainingError
 from mmts.experiment import TrainingData, Trial, read_training_data, train
 from mmts.training.loader import OrderedBatches
 from mmts.tuning.config import label
@@ -65,6 +65,9 @@ class Trials:
             self._train(trial)
         except _FAILURES as error:
             trial.fail(str(error), time.monotonic() - began)
+        except OutputError:
+            # A full disk says nothing of the settings: the trial is repeated when there is room.
+            raise
         except Exception as error:  # Our own bug, which is raised again: the study goes on later.
             trial.fail(f"{type(error).__name__}: {error}", time.monotonic() - began)
             raise

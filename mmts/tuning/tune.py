@@ -18,7 +18,7 @@ from mmts.tuning.config import label
 from mmts.tuning.folder import StudyFolder
 from mmts.tuning.results import keep_results
 from mmts.tuning.space import SearchedConfig
-from mmts.tuning.study import Study, TrialRecord, best_of
+from mmts.tuning.study import Study, TrialRecord, best_of, storage_errors
 from mmts.tuning.workers import Work, train_trials
 
 logger = logging.getLogger(__name__)
@@ -67,6 +67,7 @@ def tune(searched: SearchedConfig, folder: Path) -> StudyResult:
     place = StudyFolder(folder)
     with (
         place.opened(config, data.hashes),
+        storage_errors(place.database),
         closing(Study(place.database, tuning)) as study,
     ):
         for interrupted in study.repeat_interrupted():
@@ -109,9 +110,11 @@ def _train_missing(
     except KeyboardInterrupt:
         status = "KILLED"
     finally:
-        keep_results(searched, folder, study.records())
-        _log_results(run, folder, _ended(study))
-        run.finish(status)
+        try:
+            keep_results(searched, folder, study.records())
+            _log_results(run, folder, _ended(study))
+        finally:
+            run.finish(status)
     return status == "FINISHED"
 
 

@@ -25,7 +25,7 @@ from mmts.errors import MmtsError, TrainingError
 from mmts.experiment import TrainingData
 from mmts.tuning.folder import StudyFolder
 from mmts.tuning.space import SearchedConfig
-from mmts.tuning.study import Study
+from mmts.tuning.study import Study, storage_errors
 from mmts.tuning.trials import Trials
 
 _SECONDS_BETWEEN = 0.5
@@ -83,7 +83,8 @@ class _Tickets:
 def _train_here(
     work: Work, tickets: _Tickets, data: TrainingData | None, report: Callable[[int], None]
 ) -> None:
-    with closing(Study(work.folder.database, work.searched.tuning)) as study:
+    database = work.folder.database
+    with storage_errors(database), closing(Study(database, work.searched.tuning)) as study:
         trials = Trials(work.searched, work.folder, study, work.runs, work.parent_run_id, data)
         while tickets.take():
             report(trials.run_next())

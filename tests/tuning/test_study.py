@@ -194,7 +194,7 @@ def test_two_commands_do_not_work_on_one_study(
     refused = []
 
     def ask(self: Study) -> OpenTrial:
-        with pytest.raises(OutputError, match="another command works on this study"):
+        with pytest.raises(OutputError, match="is writing to it"):
             tune(searched, tmp_path / "s")
         refused.append(True)
         return asked(self)

@@ -6,6 +6,8 @@ import io
 import mmap
 import os
 import warnings
+import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,17 +96,25 @@ def describe_array(path: Path) -> dict[str, Any]:
         "shape": list(array.shape),
         "size": size,
         "header": header.decode("latin-1"),
+        "crc32": _checksum(path),
+        "mtime_ns": path.stat().st_mtime_ns,
     }
 
 
 def map_array(path: Path, description: dict[str, Any]) -> np.memmap[Any, Any]:
     """Map a file for reading; raises ValueError when it is not what was described, and OSError.
 
-    The values themselves are not read: a file with its size and header in place passes.
+    All of it is read only where it was written to, or copied, since it was described.
     """
-    size = path.stat().st_size
-    if size != description["size"]:
-        raise ValueError(f"{path.name} has {size} bytes, not {description['size']}")
+    status = path.stat()
+    if status.st_size != description["size"]:
+        raise ValueError(f"{path.name} has {status.st_size} bytes, not {description['size']}")
+    if status.st_mtime_ns != description["mtime_ns"]:
+        if _checksum(path) != description["crc32"]:
+            raise ValueError(f"the content of {path.name} is damaged")
+        # Only a copy, which need not be read as a whole again; whose it is, it may be.
+        with suppress(OSError):
+            os.utime(path, ns=(status.st_atime_ns, description["mtime_ns"]))
     header = description["header"].encode("latin-1")
     with path.open("rb") as file:
         # numpy parses a header as Python, and a damaged one ends in any of a dozen errors.
@@ -135,6 +145,14 @@ def release(array: Array) -> None:
     pages = getattr(array, "_mmap", None)
     if pages is not None and hasattr(mmap, "MADV_DONTNEED"):
         pages.madvise(mmap.MADV_DONTNEED)
+
+
+def _checksum(path: Path) -> int:
+    found = 0
+    with path.open("rb") as file:
+        while block := file.read(len(_BLOCK)):
+            found = zlib.crc32(block, found)
+    return found
 
 
 def _header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:

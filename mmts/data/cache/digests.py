@@ -58,7 +58,8 @@ def file_digest(path: str | Path, memo_folder: str | Path | None = None) -> str:
             make_folder(memo.parent)
             write_whole(memo, json.dumps({**identity, "sha256": digest}))
         except OutputError as error:
-            logger.info("The digest of a file is not remembered: %s", error)
+            # Whoever keeps more than this in the cache says so.
+            logger.debug("The digest of a file is not remembered: %s", error)
     return digest
 
 

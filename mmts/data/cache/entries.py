@@ -28,7 +28,7 @@ from mmts.data.cache.array_files import Array, GrowingArray, create_array, descr
 from mmts.data.cache.digests import digest_of, file_digest
 from mmts.errors import CacheError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MAX_BYTES = 20 * 10**9
 
 _MANIFEST = "entry.json"
@@ -81,7 +81,7 @@ class EntryCache:
         """Open an entry, or return None when it is not there or had to be discarded."""
         key = key_of(ingredients)
         folder = self.folder / key
-        with _disk_errors(folder):
+        with disk_errors(self.folder):
             if not folder.exists():
                 return None
             try:
@@ -113,7 +113,7 @@ class EntryWriter:
         self._files: dict[str, str] = {}
 
     def __enter__(self) -> Self:
-        with _disk_errors(self._cache.folder):
+        with disk_errors(self._cache.folder):
             self._cache.folder.mkdir(parents=True, exist_ok=True)
             self._folder.mkdir()
         return self
@@ -133,7 +133,7 @@ class EntryWriter:
 
         array: (row, ...). A first chunk without rows makes an array that may stay empty.
         """
-        with _disk_errors(self._cache.folder):
+        with disk_errors(self._cache.folder):
             if name not in self._growing:
                 self._growing[name] = GrowingArray(self._new_file(name))
             self._growing[name].append(array)
@@ -142,7 +142,7 @@ class EntryWriter:
         self, name: str, dtype: npt.DTypeLike, shape: tuple[int, ...]
     ) -> np.memmap[Any, Any]:
         """Create an array of zeros and return it mapped, to be filled until `finish`."""
-        with _disk_errors(self._cache.folder):
+        with disk_errors(self._cache.folder):
             self._created[name] = create_array(self._new_file(name), dtype, shape)
         return self._created[name]
 
@@ -151,7 +151,7 @@ class EntryWriter:
 
         description: JSON, given back with the entry.
         """
-        with _disk_errors(self._cache.folder):
+        with disk_errors(self._cache.folder):
             for growing in self._growing.values():
                 growing.close()
             for created in self._created.values():
@@ -256,7 +256,7 @@ def prune(folder: str | Path, max_bytes: int) -> None:
     """
     now = time.time()
     entries = []
-    with _disk_errors(Path(folder)):
+    with disk_errors(Path(folder)):
         for path in Path(folder).iterdir():
             if not (_KEY.fullmatch(path.name) or _TEMPORARY.fullmatch(path.name)):
                 continue
@@ -313,14 +313,16 @@ def _discard(folder: Path) -> bool:
 def scratch_folder(cache: Path) -> Iterator[Path]:
     """Make a folder in the cache for the time of a `with` block.
 
-    One that a killed process has left is removed with the half-written entries.
+    One that a killed process has left is removed with the half-written entries. Raises CacheError,
+    as for any OSError in the block.
     """
     folder = _temporary_folder(cache)
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with disk_errors(cache):
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _temporary_folder(parent: Path) -> Path:
@@ -344,7 +346,7 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> Iterator[None]:
     """Turn a failure of the disk into the one error that callers go on from."""
     try:
         yield

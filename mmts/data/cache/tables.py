@@ -130,7 +130,7 @@ def load_table(
         else:
             logger.info("%s: mapped from %s, parsed before", source, cache.folder)
             Spoken(entry.description["spoken"]).repeat()
-    except (CacheError, OSError) as error:
+    except CacheError as error:
         logger.warning("going on without a cache: %s", error)
         return read_table(source, stream, columns)
     return _restore(str(source), entry.arrays, entry.description)

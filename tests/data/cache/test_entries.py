@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from mmts.data.cache import array_files
 from mmts.data.cache.digests import digest_of
 from mmts.data.cache.entries import ArrayCache, Entry, EntryCache, key_of, prune
 from mmts.errors import CacheError
@@ -247,6 +248,8 @@ def damage(folder: Path, how: str) -> None:
         path.write_bytes(content[:-1])
     elif how == "emptied":
         path.write_bytes(b"")
+    elif how == "one bit":
+        path.write_bytes(content[:-3] + bytes([content[-3] ^ 4]) + content[-2:])
     elif how == "longer":
         path.write_bytes(content + b"\0")
     elif how == "missing":
@@ -274,8 +277,9 @@ def damage(folder: Path, how: str) -> None:
 @pytest.mark.parametrize(
     "how",
     [
-        "truncated", "emptied", "longer", "missing", "another type", "a zip", "no manifest",
-        "half a manifest", "another manifest", "an unsealed manifest", "an older format",
+        "truncated", "emptied", "one bit", "longer", "missing", "another type", "a zip",
+        "no manifest", "half a manifest", "another manifest", "an unsealed manifest",
+        "an older format",
     ],
 )  # fmt: skip
 def test_a_damaged_entry_is_discarded_and_made_anew(
@@ -298,14 +302,29 @@ def test_a_damaged_entry_gives_way_to_a_new_one(cache: EntryCache) -> None:
     assert entry.description == {"columns": "new"}
 
 
+def test_a_copied_entry_is_read_as_a_whole_and_only_once(
+    cache: EntryCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(cache)
+    shutil.copytree(cache.folder, tmp_path / "copy", copy_function=shutil.copyfile)
+    copy = EntryCache(tmp_path / "copy")
+    assert copy.load(INGREDIENTS) is not None
+
+    def refuse(_: Path) -> int:
+        raise AssertionError("read again")
+
+    monkeypatch.setattr(array_files, "_checksum", refuse)
+    assert copy.load(INGREDIENTS) is not None
+
+
 def test_no_changed_byte_ends_in_a_traceback(cache: EntryCache, tmp_path: Path) -> None:
     write(cache)
     folder = cache.folder / key_of(INGREDIENTS)
     shutil.copytree(folder, tmp_path / "good")
     num_discarded = 0
-    for name, end in (("0.npy", 128), ("entry.json", None)):
+    for name in ("0.npy", "entry.json"):
         content = (tmp_path / "good" / name).read_bytes()
-        for place in range(0, len(content[:end]), 9):
+        for place in range(0, len(content), 9):
             shutil.copytree(tmp_path / "good", folder, dirs_exist_ok=True)
             changed = bytes([content[place] ^ 0x15])
             (folder / name).write_bytes(content[:place] + changed + content[place + 1 :])
