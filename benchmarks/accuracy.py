@@ -31,6 +31,7 @@ from pathlib import Path
 
 from accuracy_data import (
     EMPTY,
+    NO_TEXT,
     PRIOR,
     SHUFFLED,
     TEXT,
@@ -61,7 +62,7 @@ from mmts.config import ExperimentConfig
 from mmts.data.dataset import fingerprint
 from mmts.errors import MmtsError
 
-TEXT_ARMS = ("model, no text", TEXT, SHUFFLED, EMPTY)
+TEXT_ARMS = (NO_TEXT, TEXT, SHUFFLED, EMPTY)
 
 
 def main() -> None:
@@ -170,7 +171,7 @@ def model_configs(
         return
     without = prepared.streams("text")
     for arm in TEXT_ARMS:
-        if arm == TEXT_ARMS[0]:
+        if arm == NO_TEXT:
             yield arm, prepared.config(horizon, *changes, without=without, seed=seed)
         else:
             yield arm, with_texts(config, arm, prepared.folder)

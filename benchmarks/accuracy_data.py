@@ -29,6 +29,7 @@ PRIOR, PRIOR_COLUMN = "prior", "prior_history_avg"
 FILLED = "filled"
 """Of EPA air: the stream of columns filled forward."""
 
+NO_TEXT = "model, no text"
 TEXT, SHUFFLED, EMPTY = "model, text", "model, shuffled text", "model, empty text"
 TEXT_VARIANTS = {TEXT: "as it is", SHUFFLED: "shuffled", EMPTY: "empty"}
 

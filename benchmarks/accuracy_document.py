@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from accuracy_data import TEXT
+from accuracy_data import NO_TEXT, TEXT
 from accuracy_runs import BASELINES, MODEL
 from accuracy_sets import FAMILIES, AccuracySet, Scores
 from accuracy_tables import (
@@ -110,15 +110,16 @@ def aims(runs: Sequence[Record]) -> Iterator[Sequence[str]]:
     """
     yield "", "ours", "best baseline", "ours less that", "published", "ours less that", ""
     for family, sets in FAMILIES.items():
-        ours_is = TEXT if family == "time_mmd" else MODEL
+        arms = {", no text": NO_TEXT, ", text": TEXT} if family == "time_mmd" else {"": MODEL}
         by_set = {name: _means(name, chosen, runs) for name, chosen in sets.items()}
         for name, chosen in sets.items():
-            yield _aim(name, by_set[name], ours_is, *_published(chosen))
+            for ending, arm in arms.items():
+                yield _aim(f"{name}{ending}", by_set[name], arm, *_published(chosen))
         if family == "epa_air":
             # One set, of which each county is trained and scored by itself.
             shared = [arm for arm in by_set[name] if all(arm in means for means in by_set.values())]
             whole = {arm: _average([means[arm] for means in by_set.values()]) for arm in shared}
-            yield _aim("all counties", whole, ours_is, "", None)
+            yield _aim("all counties", whole, MODEL, "", None)
 
 
 def _means(name: str, chosen: AccuracySet, runs: Sequence[Record]) -> dict[str, Scores]:
@@ -133,11 +134,11 @@ def _average(scores: Sequence[Scores]) -> Scores:
 
 
 def _aim(
-    name: str, means: Mapping[str, Scores], ours_is: str, label: str, mark: Scores | None
+    name: str, means: Mapping[str, Scores], arm: str, label: str, mark: Scores | None
 ) -> Sequence[str]:
-    if ours_is not in means:
+    if arm not in means:
         return name, "not run at all horizons yet", "", "", "", "", ""
-    ours, known = means[ours_is], [means[arm] for arm in means if arm in BASELINES]
+    ours, known = means[arm], [means[other] for other in means if other in BASELINES]
     beside = (min(score[0] for score in known), min(score[1] for score in known))
     return (
         name, _pair(ours), _pair(beside), _gap(ours, beside),

@@ -22,10 +22,11 @@ from mmts.baselines.ridge import fit_ridge
 from mmts.config import ExperimentConfig
 from mmts.data.dataset import Dataset, load_dataset
 from mmts.evaluation import BASELINES, WindowForecasts, forecast_windows
-from mmts.experiment import TrainingResult, train
+from mmts.experiment import train
 from mmts.files import write_whole
 from mmts.forecasting import Forecaster
 from mmts.linear.targets import collect_targets
+from mmts.training.assignment import TrainingResult
 
 FORMAT = 3
 """Raised when a run would give other numbers, or other fields, from the same settings."""

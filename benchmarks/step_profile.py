@@ -209,7 +209,9 @@ def run_mmts(
             (ForecastingModule, "on_validation_start", keep),
         ):
             stack.enter_context(mock.patch.object(owner, method, call))
-        started = mock.patch("mmts.experiment.start_model", lambda config, *_: (config, model))
+        started = mock.patch(
+            "mmts.training.linear_start.start_model", lambda config, *_: (config, model)
+        )
         stack.enter_context(started)
         stack.enter_context(watch_scaling(parts))
         stack.enter_context(contextlib.redirect_stderr(io.StringIO()))

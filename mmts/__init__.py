@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from mmts.encoders.kinds import register_encoder
     from mmts.errors import MmtsError
     from mmts.evaluation import evaluate, load_evaluation_data
-    from mmts.experiment import TrainingResult, train
+    from mmts.experiment import resume, train
     from mmts.forecasting import Forecaster
     from mmts.interactions.kinds import register_interaction
+    from mmts.training.assignment import TrainingResult
 
 __version__ = "0.1.0"
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "plots",
     "register_encoder",
     "register_interaction",
+    "resume",
     "train",
 ]
 
@@ -35,12 +37,13 @@ _HOMES = {
     "ExperimentConfig": "mmts.config",
     "Forecaster": "mmts.forecasting",
     "MmtsError": "mmts.errors",
-    "TrainingResult": "mmts.experiment",
+    "TrainingResult": "mmts.training.assignment",
     "evaluate": "mmts.evaluation",
     "load_config": "mmts.config",
     "load_evaluation_data": "mmts.evaluation",
     "register_encoder": "mmts.encoders.kinds",
     "register_interaction": "mmts.interactions.kinds",
+    "resume": "mmts.experiment",
     "train": "mmts.experiment",
 }
 

@@ -6,18 +6,16 @@ made it.
 
 from __future__ import annotations
 
-import json
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-from pydantic import TypeAdapter, ValidationError, model_validator
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from torch import Tensor
 
 from mmts.calibration.conformal import Calibration
+from mmts.checkpoint_file import read_description, read_tensors, write_checkpoint_file
 from mmts.checkpoint_versions import upgrade, upgrade_weights
 from mmts.config import ExperimentConfig
 from mmts.config_base import Config
@@ -27,17 +25,23 @@ from mmts.data.schema import DataSchema
 from mmts.data.splits import Split
 from mmts.encoders.kinds import ENCODER_KINDS
 from mmts.errors import CheckpointError, ConfigError, raise_all
-from mmts.files import write_whole
 from mmts.heads.kinds import levels_to_calibrate
 from mmts.interactions.kinds import INTERACTION_KINDS
 from mmts.interrupts import interrupts_wait
 from mmts.kinds import Origin
+from mmts.layers.allowance import at_most
 from mmts.model import ModelConfig, MultimodalForecaster
 
-FORMAT_VERSION = 8
-_METADATA_KEY = "mmts"
+FORMAT_VERSION = 9
+_SMALL, _LARGER = 1 << 26, 4
+"""Values that a model may have beyond what its file accounts for: so many in any case, and so many
+for each byte, as layers that nothing reads are built, and not kept."""
+
 _TEXT_PREFIX = "text/"
 """Of the names of tensors that are no weights, but what turns texts into numbers."""
+
+_Form = tuple[tuple[int, ...], torch.dtype]
+"""Shape and type of a tensor."""
 
 _FACTORS = "calibration/factors"
 """The name of the tensor that moves the quantiles."""
@@ -59,7 +63,7 @@ class CheckpointInfo(Config):
     fingerprint: dict[str, str]
     versions: dict[str, str]
     own_kinds: tuple[Origin, ...] = ()
-    run_id: str | None = None
+    run_id: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_\-]{0,255}$")
     epoch: int
     validation_loss: float
     calibration: Calibration | None = None
@@ -68,7 +72,8 @@ class CheckpointInfo(Config):
     def _check(self) -> Self:
         """Make sure that config, schema and scaling speak of the same streams and columns."""
         streams = self.data_schema.streams
-        if not set(self.config.data.streams) == set(streams) == set(self.scaling):
+        named = (self.config.data.streams, self.config.model.encoders, self.scaling)
+        if any(set(names) != set(streams) for names in named):
             raise ValueError("config, schema and scaling name different streams")
         target = streams.get(self.data_schema.target_stream)
         if target is None or not self.data_schema.target_columns or target.clock is None:
@@ -133,8 +138,8 @@ def save_checkpoint(path: str | Path, info: CheckpointInfo, weights: dict[str, T
     if info.calibration is not None:
         tensors[_FACTORS] = torch.from_numpy(info.calibration.factors).contiguous()
     with interrupts_wait():
-        metadata = {_METADATA_KEY: json.dumps(info.model_dump(mode="json", by_alias=True))}
-    write_whole(path, save(tensors, metadata))
+        description = info.model_dump(mode="json", by_alias=True)
+    write_checkpoint_file(path, description, tensors)
 
 
 def read_info(path: str | Path) -> CheckpointInfo:
@@ -145,23 +150,8 @@ def read_info(path: str | Path) -> CheckpointInfo:
 
 def _read_versioned_info(path: str | Path) -> tuple[int, CheckpointInfo]:
     """Return the format that a file was written in, and what it says in the newest form."""
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file.") from None
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path}: not a checkpoint of mmts, or a damaged one ({error}). "
-            "Give a best.mmts or last.mmts that `mmts train` wrote."
-        ) from None
-    if _METADATA_KEY not in metadata:
-        raise CheckpointError(f"{path}: holds tensors, but no checkpoint of mmts.")
-    try:
-        settings = json.loads(metadata[_METADATA_KEY])
-    except json.JSONDecodeError:
-        raise CheckpointError(f"{path}: the description of the model is damaged.") from None
-    found = settings.get("format_version") if isinstance(settings, dict) else None
+    settings = read_description(path)
+    found = settings.get("format_version")
     if not isinstance(found, int) or found not in range(1, FORMAT_VERSION + 1):
         raise CheckpointError(
             f"{path}: format version {found!r}; this mmts reads versions 1 to {FORMAT_VERSION}. "
@@ -201,44 +191,51 @@ def load_checkpoint(path: str | Path) -> tuple[CheckpointInfo, MultimodalForecas
     model, or when they are not finite.
     """
     version, info = _read_versioned_info(path)
-    try:
-        model = info.build_model()
-    except ConfigError as error:
-        raise CheckpointError(f"{path}: the model cannot be built: {error}") from None
+    model = _build_bounded(path, info)
     weights = model.state_dict()
-    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+    forms: dict[str, _Form] = {
+        name: (tuple(weight.shape), weight.dtype) for name, weight in weights.items()
+    }
     for stream, scaling in info.scaling.items():
         for name, shape in scaling.array_shapes().items():
-            shapes[f"{_TEXT_PREFIX}{stream}/{name}"] = shape
+            forms[f"{_TEXT_PREFIX}{stream}/{name}"] = (shape, torch.float32)
     factors_shape = info.factors_shape()
     if factors_shape is not None:
-        shapes[_FACTORS] = factors_shape
-    tensors = _read_tensors(path)
+        forms[_FACTORS] = (factors_shape, torch.float64)
+    tensors = read_tensors(path)
     upgrade_weights(version, info.config, info.data_schema, weights, tensors)
-    _check_tensors(path, tensors, shapes)
+    _check_tensors(path, tensors, forms)
     model.load_state_dict({name: tensors[name] for name in weights})
     return _with_arrays(path, info, tensors), model.eval()
 
 
-def _read_tensors(path: str | Path) -> dict[str, Tensor]:
-    with safe_open(str(path), framework="pt") as file:
-        # An open file of safetensors has keys, and cannot be iterated over.
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+def _build_bounded(path: str | Path, info: CheckpointInfo) -> MultimodalForecaster:
+    """Build the model, unless it would be far larger than the file that holds its weights."""
+    try:
+        with at_most(_SMALL + _LARGER * Path(path).stat().st_size):
+            return info.build_model()
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: the model cannot be built: {error}") from None
+    except MemoryError as error:
+        raise CheckpointError(
+            f"{path}: damaged: the model that it describes is far larger than the file with its "
+            f"weights ({error}). Copy it again from where it was trained."
+        ) from None
 
 
-def _check_tensors(
-    path: str | Path, tensors: dict[str, Tensor], shapes: dict[str, tuple[int, ...]]
-) -> None:
-    """Make sure that these are all tensors, of these shapes, and finite."""
-    if set(tensors) != set(shapes):
-        wrong = sorted(set(tensors) ^ set(shapes))
+def _check_tensors(path: str | Path, tensors: dict[str, Tensor], forms: dict[str, _Form]) -> None:
+    """Make sure that these are all tensors, of these shapes and types, and finite."""
+    if set(tensors) != set(forms):
+        wrong = sorted(set(tensors) ^ set(forms))
         raise CheckpointError(f"{path}: weights missing or unknown: {', '.join(wrong[:5])}.")
-    for name, expected in shapes.items():
-        shape = tuple(tensors[name].shape)
-        if shape != expected:
+    for name, (shape, dtype) in forms.items():
+        found = tensors[name]
+        if tuple(found.shape) != shape:
             raise CheckpointError(
-                f"{path}: weight {name} has shape {list(shape)}, not {list(expected)}."
+                f"{path}: weight {name} has shape {list(found.shape)}, not {list(shape)}."
             )
+        if found.dtype != dtype:
+            raise CheckpointError(f"{path}: weight {name} holds {found.dtype}, not {dtype}.")
         if not torch.isfinite(tensors[name]).all():
             raise CheckpointError(f"{path}: weight {name} holds values that are not finite.")
 
@@ -258,7 +255,7 @@ def _with_arrays(
     calibration = info.calibration
     if calibration is not None:
         try:
-            calibration = calibration.with_factors(tensors[_FACTORS].double().numpy())
+            calibration = calibration.with_factors(tensors[_FACTORS].numpy())
         except ValueError as error:
             raise CheckpointError(f"{path}: {error}.") from None
     return info.model_copy(update={"scaling": complete, "calibration": calibration})

@@ -37,6 +37,9 @@ def upgrade(settings: dict[str, Any]) -> None:
         settings["format_version"] = 7
     if settings.get("format_version") == 7:
         _upgrade_to_8(settings)
+    if settings.get("format_version") == 8:
+        # The file stated no digest, and the description is the same.
+        settings["format_version"] = 9
 
 
 def upgrade_weights(
@@ -141,7 +144,8 @@ def _weights_to_4(model: Mapping[str, Tensor], tensors: dict[str, Tensor]) -> No
 def _weights_to_6(tensors: dict[str, Tensor]) -> None:
     """What a target token says of the weights of its sources had the scale of its width."""
     for name in tensors:
-        if name.startswith("interactions.") and name.endswith(".gate.weight"):
+        is_gate = name.startswith("interactions.") and name.endswith(".gate.weight")
+        if is_gate and tensors[name].ndim == 2:
             tensors[name] = tensors[name] * tensors[name].shape[1] ** 0.5
 
 

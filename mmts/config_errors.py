@@ -10,7 +10,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, Tag, ValidationError
 from pydantic_core import ErrorDetails
 
-from mmts.errors import nearest
+from mmts.errors import nearest, shortened
 from mmts.kinds import Kinds
 from mmts.tracking.secrets import hide_secrets
 
@@ -24,7 +24,7 @@ def describe_faults(error: ValidationError, model: type[BaseModel], settings: An
     """
     faults = error.errors(include_url=False)
     told = (_describe(fault, model, settings) for fault in faults if not _follows(fault, faults))
-    return [hide_secrets(line) for line in told]
+    return [shortened(hide_secrets(line)) for line in told]
 
 
 def _follows(fault: ErrorDetails, faults: Sequence[ErrorDetails]) -> bool:

@@ -11,21 +11,80 @@ import yaml
 
 from mmts.errors import ConfigError
 
+LONGEST = 1 << 20
+"""Bytes of a file, and characters that it may come to when its aliases are written out."""
+
+DEEPEST = 100
+"""How deep groups and lists may stand in one another."""
+
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML 1.2 in what matters: `no` is a word, `1e-3` is a number, keys are unique."""
+    """YAML 1.2 in what matters: `no` is a word, `1e-3` is a number, keys are unique.
+
+    No tags, and bounds on depth and on what aliases multiply.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._depth = 0
+        self._lengths: dict[int, int] = {}
+        super().__init__(text)
+
+    # Named by PyYAML, whose stubs leave out what the parts are.
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Compose one node, and count what it comes to."""
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]  # as the stubs leave it
+        if getattr(event, "tag", None) not in (None, "!"):
+            raise _Refused(event, f"the tag {event.tag} says what Python should make of a value")
+        if self._depth == DEEPEST:
+            raise _Refused(event, f"groups stand more than {DEEPEST} deep in one another")
+        self._depth += 1
+        node: Any = super().compose_node(parent, index)
+        self._depth -= 1
+        if not isinstance(event, yaml.AliasEvent):
+            self._lengths[id(node)] = self._length_of(node)
+        elif id(node) not in self._lengths:
+            raise _Refused(event, f"the alias *{event.anchor} stands inside of what it names")
+        if self._lengths[id(node)] > LONGEST:
+            raise _Refused(event, f"aliases come to more than {LONGEST:,} characters")
+        return node
+
+    def _length_of(self, node: yaml.Node) -> int:
+        if isinstance(node, yaml.ScalarNode):
+            return 1 + len(node.value)
+        if isinstance(node, yaml.MappingNode):
+            parts = [part for pair in node.value for part in pair]
+        else:
+            parts = node.value
+        return 1 + sum(self._lengths[id(part)] for part in parts)
 
 
+class _Refused(yaml.MarkedYAMLError):
+    """Well-formed YAML that no config needs."""
+
+    def __init__(self, event: Any, problem: str) -> None:
+        super().__init__(problem=problem)
+        self.line = event.start_mark.line + 1
+
+
+_DIGITS = r"[-+]?[0-9]{1,40}"
 _StrictLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":bool", ":float"))]
+    first: [
+        (tag, pattern)
+        for tag, pattern in resolvers
+        if not tag.endswith((":bool", ":float", ":int", ":merge", ":value"))
+    ]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _StrictLoader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|false|False)$"), list("tTfF")
 )
+# Neither 12:30 nor 0x1f nor 017 is a count of anything.
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(rf"^{_DIGITS}$"), list("-+0123456789")
+)
 _StrictLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][-+]?\d+)?$"),
+    re.compile(r"^[-+]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][-+]?\d+)?$", re.ASCII),
     list("-+0123456789."),
 )
 
@@ -56,7 +115,36 @@ def _construct_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[An
     return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
 
 
+def _construct_text(loader: _StrictLoader, node: yaml.ScalarNode) -> str:
+    text = loader.construct_scalar(node)
+    # Only an escape can write these, and no file or column can be named by them.
+    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise _misread(node, "holds a letter that no text can hold")
+    return text
+
+
+def _construct_integer(loader: _StrictLoader, node: yaml.ScalarNode) -> int:
+    return int(loader.construct_scalar(node))
+
+
+def _construct_time(loader: _StrictLoader, node: yaml.ScalarNode) -> Any:
+    try:
+        return loader.construct_yaml_timestamp(node)
+    except (ValueError, OverflowError) as error:
+        raise _misread(node, f"is no time: {error}") from None
+
+
+def _misread(node: yaml.ScalarNode, fault: str) -> ConfigError:
+    mark = node.start_mark
+    return ConfigError(
+        f"{mark.name}, line {mark.line + 1}: {node.value[:80]!r} {fault}. Correct it."
+    )
+
+
 _StrictLoader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
+_StrictLoader.add_constructor("tag:yaml.org,2002:str", _construct_text)
+_StrictLoader.add_constructor("tag:yaml.org,2002:timestamp", _construct_time)
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _construct_integer)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -65,7 +153,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises ConfigError when there is no such file, or when it is not such a file.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            data = file.read(LONGEST + 1)
+        if len(data) > LONGEST:
+            raise ConfigError(f"{path}: longer than {LONGEST:,} bytes. Is it a config file?")
+        text = data.decode("utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file.") from None
     except IsADirectoryError:
@@ -89,11 +181,15 @@ def parse_yaml(text: str, name: str) -> Any:
     loader.name = name
     try:
         return loader.get_single_data()
+    except _Refused as error:
+        raise ConfigError(
+            f"{name}, line {error.line}: {error.problem}. Write plain settings."
+        ) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = "" if mark is None else f", line {mark.line + 1}"
         raise ConfigError(f"{name}{line}: not well-formed YAML: {error.problem}.") from None
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
         raise ConfigError(f"{name}: not well-formed YAML: {error}.") from None
     finally:
         loader.dispose()

@@ -50,10 +50,22 @@ class TrackingError(MmtsError):
     """A store of the experiments that cannot be shown."""
 
 
+MOST_TOLD = 100
+"""Faults that one message lists; nobody reads the rest of a file that is no such file."""
+
+
+def shortened(text: str, longest: int = 600) -> str:
+    """Leave out the middle of what repeats a value that fills pages."""
+    half = longest // 2
+    return text if len(text) <= longest else f"{text[:half]} [...] {text[-half:]}"
+
+
 def raise_all(kind: type[MmtsError], problems: Iterable[str]) -> None:
-    """Raise one error that lists every problem; return when there is none."""
+    """Raise one error that lists every problem, up to a page of them; return without any."""
     # Two streams of one file have the same to say.
     found = list(dict.fromkeys(problems))
+    if len(found) > MOST_TOLD:
+        found[MOST_TOLD:] = [f"... and {len(found) - MOST_TOLD} more such faults."]
     if found:
         raise kind("\n".join(found))
 

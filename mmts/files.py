@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from mmts.errors import OutputError
+from mmts.formulas import warn_of_formulas
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,7 +137,11 @@ def write_whole(path: str | Path, content: bytes | str) -> None:
 
 
 def write_table(path: str | Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV, whole or not at all, without ever holding all of its text."""
+    """Write a table as CSV, whole or not at all, without ever holding all of its text.
+
+    A warning tells of what a spreadsheet would run.
+    """
+    warn_of_formulas(path, table)
     with whole_file(path) as file:
         table.to_csv(file, index=False)
 

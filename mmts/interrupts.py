@@ -1,4 +1,4 @@
-"""Where Ctrl-C has to wait."""
+"""Where Ctrl-C has to wait, and what SIGTERM raises."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+
+class Terminated(KeyboardInterrupt):
+    """Ends a training on SIGTERM, as Ctrl-C does; the command then ends with another code."""
 
 
 @contextmanager

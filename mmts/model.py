@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from mmts.config_base import Config
@@ -27,6 +28,9 @@ from mmts.layers.window_norm import measure_scale, normalise_window, unit_scale
 from mmts.linear.path import LinearConfig, LinearPath
 from mmts.linear.share import LinearShare
 from mmts.tokens import Tokens
+
+MAX_LAYERS = 4096
+"""Layers of all encoders together, that a slip of the pen builds no model without end."""
 
 EdgeObserver = Callable[[str, Tensor, Tokens, Sequence[Tokens]], None]
 """Called with the name of an edge, what it adds, (batch, token, dim), target and sources."""
@@ -56,6 +60,13 @@ class ModelConfig(Config):
         description="Share of training windows for which a stream other than the target's is "
         "left out, so that the model can do without it.",
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        count = sum(self.num_layers().values())
+        if count > MAX_LAYERS:
+            raise ValueError(f"the encoders have {count} layers together; {MAX_LAYERS} are allowed")
+        return self
 
     def num_layers(self) -> dict[str, int]:
         """Return the layers of each stream's encoder."""

@@ -10,9 +10,9 @@ import typer
 from .terminal import imports, run
 
 if TYPE_CHECKING:
-    from mmts.experiment import TrainingResult
     from mmts.serving.registry import Registered
     from mmts.tracking.config import TrackingConfig
+    from mmts.training.assignment import TrainingResult
 
 AliasOption = Annotated[
     str | None,

@@ -19,12 +19,13 @@ import typer
 
 from mmts.errors import MmtsError, OutputError
 from mmts.files import output_error
-from mmts.tracking.secrets import hide_secrets
+from mmts.interrupts import Terminated
 
 # Told to users in docs/commands.md.
 FAILED = 1
 USER_ERROR = 2
 INTERRUPTED = 130
+TERMINATED = 143
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -74,8 +75,17 @@ def run_app(app: typer.Typer, name: str | None = None) -> None:
         sys.exit(INTERRUPTED)
 
 
+@contextmanager
+def sigterm_told_apart() -> Iterator[None]:
+    """End with the code of SIGTERM what SIGTERM has stopped: Typer ends it as Ctrl-C does."""
+    try:
+        yield
+    except Terminated:
+        raise typer.Exit(TERMINATED) from None
+
+
 def _end_with(error: MmtsError) -> NoReturn:
-    print(f"{type(error).__name__}: {hide_secrets(str(error))}", file=sys.stderr)
+    print(f"{type(error).__name__}: {error}", file=sys.stderr)
     sys.exit(USER_ERROR)
 
 
@@ -186,5 +196,5 @@ class _PlainFormatter(logging.Formatter):
     """The message alone; a warning says that it is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        message = hide_secrets(record.getMessage())
+        message = record.getMessage()
         return f"warning: {message}" if record.levelno >= logging.WARNING else message

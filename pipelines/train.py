@@ -9,21 +9,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mmts.errors import ConfigError
+
 from .register import AliasOption, register_trained, require_registrable, show
 from .tables import print_table, say_number
-from .terminal import AsJson, Quiet, imports, print_json, run
+from .terminal import AsJson, Quiet, imports, print_json, run, sigterm_told_apart
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mmts.config import ExperimentConfig
-    from mmts.experiment import TrainingResult
     from mmts.run_folders.history import Epoch
     from mmts.serving.registry import Registered
+    from mmts.training.assignment import TrainingResult
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="YAML file of the experiment.")],
+    config: Annotated[
+        Path | None, typer.Argument(help="YAML file of the experiment; --resume needs none.")
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change one key: training.max_epochs=5. May be repeated."),
@@ -34,6 +38,12 @@ def train(
     run_dir: Annotated[
         Path | None, typer.Option(help="The run's own folder, new or empty.")
     ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN_DIR", help="Go on with the training of this folder, which was stopped."
+        ),
+    ] = None,
     register: Annotated[
         str | None, typer.Option(help="Name under which to register best.mmts in MLflow.")
     ] = None,
@@ -43,17 +53,25 @@ def train(
 ) -> None:
     """Train the model of a config and write best.mmts and last.mmts."""
     with imports():
+        from mmts import experiment as experiments
         from mmts.config import load_config
-        from mmts.experiment import train
         from mmts.run_folders.folder import HISTORY
         from mmts.run_folders.history import read_history
         from mmts.training.processes import find_processes
 
-    experiment = load_config(config, overrides or ())
-    require_registrable(register, alias, experiment.tracking)
-    experiment, run_id = adopt_run(experiment)
     has_bar = sys.stderr.isatty() and not quiet
-    result = train(experiment, run_dir, progress_bar=has_bar, run_id=run_id, runs=runs)
+    with sigterm_told_apart():
+        if resume is not None:
+            experiment = _begun(resume, config, overrides, run_dir)
+            require_registrable(register, alias, experiment.tracking)
+            result = experiments.resume(resume, experiment if config else None, has_bar)
+        else:
+            if config is None:
+                raise ConfigError("name the YAML file of an experiment, or --resume a run.")
+            experiment = load_config(config, overrides or ())
+            require_registrable(register, alias, experiment.tracking)
+            experiment, run_id = adopt_run(experiment)
+            result = experiments.train(experiment, run_dir, has_bar, run_id=run_id, runs=runs)
     if not find_processes(experiment.training).is_first:
         return
     epochs = read_history(result.folder / HISTORY)
@@ -66,6 +84,25 @@ def train(
         print_json(_to_json(result, epochs, made))
     elif made is not None and not quiet:
         show(made, result.folder.parent, experiment.tracking.uri)
+
+
+def _begun(
+    folder: Path, config: Path | None, overrides: list[str] | None, run_dir: Path | None
+) -> ExperimentConfig:
+    """Return the config of a training to go on with, as it was begun or as it is given again."""
+    from mmts.config import load_config
+    from mmts.training.state import read_state
+
+    if run_dir is not None:
+        raise ConfigError("--run-dir: a run stays in its folder. Leave it out beside --resume.")
+    if config is not None:
+        return adopt_run(load_config(config, overrides or ()))[0]
+    if overrides:
+        raise ConfigError(
+            "--set: a training goes on with the config that it was begun with. Leave it out "
+            "beside --resume, or train anew."
+        )
+    return read_state(folder).experiment()
 
 
 def _to_json(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from tests.factories import make_settings, write_world
@@ -27,6 +28,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--screenshots", metavar="DIR", help="keep what the tests saw in a browser in this folder"
     )
+    parser.addoption(
+        "--fuzz-runs", metavar="N", default="400", help="inputs that each fuzzer tries, in all"
+    )
+    parser.addoption("--kills", type=int, default=20, help="how often trainings are killed")
+    parser.addoption("--kill-seed", type=int, default=0, help="decides at which moments")
+
+
+# `pytest --hypothesis-profile thorough` tries ten times as many inputs; by default a hundred.
+hypothesis.settings.register_profile("thorough", max_examples=1000, deadline=None)
 
 
 @pytest.fixture(autouse=True)

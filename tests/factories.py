@@ -137,6 +137,33 @@ def make_settings() -> dict[str, Any]:
     }
 
 
+def make_stopping_settings() -> dict[str, Any]:
+    """Make the config of a quick training that stops early, after the fifth epoch of six.
+
+    The third is the best. An epoch has more steps than a round. Everything that a training keeps
+    from step to step is there: dropout, weight averaging, a linear path, an edge with a running
+    mean, and a calibration at the end.
+    """
+    settings = make_settings()
+    streams = settings["data"]["streams"]
+    settings["data"]["streams"] = {name: streams[name] for name in ("load", "weather")}
+    settings["data"]["streams"]["load"]["context_length"] = "12h"
+    settings["model"] = {
+        "encoders": {
+            "load": {"kind": "mlp", "dim": 8, "num_layers": 1},
+            "weather": {"kind": "conv", "dim": 4, "num_layers": 1},
+        },
+        "interactions": [{"kind": "attention", "from": "weather.1", "to": "load.1"}],
+        "head": {"kind": "quantile", "dim": 8},
+    }
+    settings["training"] = {
+        "max_epochs": 6, "patience": 2, "batch_size": 8, "steps_per_epoch": 18,
+        "learning_rate": 0.1, "log_every_n_steps": 3, "accelerator": "cpu",
+    }  # fmt: skip
+    settings["calibration"] = {}
+    return settings
+
+
 def add_words(frames: dict[str, pd.DataFrame], settings: dict[str, Any]) -> None:
     """Put prose, a flag, a hashed category and the calendar into the small world, in place."""
     said = ["storm ahead", "calm and dry", "storm over", "dry"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from mmts.calibration.config import CalibrationConfig
 from mmts.calibration.conformal import (
@@ -26,6 +25,7 @@ from mmts.calibration.conformal import (
 )
 from mmts.calibration.fitting import calibrate
 from mmts.checkpoint import load_checkpoint, save_checkpoint
+from mmts.checkpoint_file import write_checkpoint_file
 from mmts.config import load_config
 from mmts.errors import CheckpointError, ConfigError, DataError
 from mmts.evaluation import MODEL, evaluate, load_evaluation_data, measure_coverage
@@ -260,7 +260,7 @@ class TestCheckpoint:
             case "missing":
                 del tensors[name]
         source = trained if fault == "extra" else calibrated
-        save_file(tensors, path, {"mmts": json.dumps(metadata_of(source))})
+        write_checkpoint_file(path, metadata_of(source), tensors)
         with pytest.raises(CheckpointError):
             load_checkpoint(path)
 

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mmts.checkpoint import FORMAT_VERSION, build_model, load_checkpoint, save_checkpoint
+from mmts.checkpoint_file import write_checkpoint_file
 from mmts.config import ExperimentConfig
 from mmts.errors import CheckpointError
 from mmts.forecasting import Forecaster
@@ -32,8 +33,7 @@ def metadata_of(path: Path) -> dict[str, Any]:
 
 def rewrite(path: Path, target: Path, **changes: Any) -> Path:
     """Copy a checkpoint with other metadata."""
-    metadata = {"mmts": json.dumps({**metadata_of(path), **changes})}
-    save_file(load_file(path), target, metadata)
+    write_checkpoint_file(target, {**metadata_of(path), **changes}, load_file(path))
     return target
 
 
@@ -171,7 +171,7 @@ def test_damaged_descriptions_are_refused(trained: Path, tmp_path: Path) -> None
         load_checkpoint(rewrite(trained, tmp_path / "b.mmts", config={**config, "model": model}))
 
 
-@pytest.mark.parametrize("fault", ["missing", "unknown", "shape", "nan"])
+@pytest.mark.parametrize("fault", ["missing", "unknown", "shape", "type", "nan"])
 def test_weights_that_do_not_fit_are_refused(trained: Path, tmp_path: Path, fault: str) -> None:
     weights = load_file(trained)
     name = "head.project.weight"
@@ -182,10 +182,12 @@ def test_weights_that_do_not_fit_are_refused(trained: Path, tmp_path: Path, faul
             weights["extra"] = torch.zeros(1)
         case "shape":
             weights[name] = torch.zeros(2, 2)
+        case "type":
+            weights[name] = weights[name].long()
         case "nan":
             weights[name][0, 0] = torch.nan
     path = tmp_path / "faulty.mmts"
-    save_file(weights, path, {"mmts": json.dumps(metadata_of(trained))})
+    write_checkpoint_file(path, metadata_of(trained), weights)
     with pytest.raises(CheckpointError, match=r"weights? "):
         load_checkpoint(path)
 

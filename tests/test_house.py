@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 # From the ground up. A file imports only what stands before it; a folder stands for its files,
 # among which the same holds in the order given, or in any order that has no circle.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "config_base", "kinds", "tokens", "files", "folder_lock", "interrupts",
+    ("errors", "config_base", "kinds", "tokens", "formulas", "files", "folder_lock", "interrupts",
      "training.config", "tracking.secrets", "tracking.config", "tuning.config",
      "calibration.config"),
     ("config_yaml", "config_errors", "losses", "metrics", "calibration.conformal", "inspection",
@@ -41,7 +41,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("heads",),
     ("model",),
     ("config", "config_reference"),
-    ("checkpoint_versions", "checkpoint"),
+    ("checkpoint_file", "checkpoint_versions", "checkpoint"),
     ("forecast_origins", "forecast_table", "forecasting"),
     ("evaluation",),
     ("calibration.fitting",),

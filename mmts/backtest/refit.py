@@ -15,9 +15,10 @@ from mmts.config import ExperimentConfig
 from mmts.data.config import DataConfig, SplitConfig
 from mmts.data.dataset import Dataset
 from mmts.errors import OutputError, raise_all
-from mmts.experiment import Trial, read_training_data, train
+from mmts.experiment import train
 from mmts.files import make_folder, output_error, write_whole
 from mmts.linear.path import LinearConfig
+from mmts.training.assignment import Trial, read_training_data
 from mmts.training.callbacks import BEST
 
 FOLDER = "refits"

@@ -19,6 +19,7 @@ from mmts.data.table import Table, Words
 from mmts.data.text.config import TextConfig
 from mmts.data.text.embedding import EmbeddingCache
 from mmts.data.text.features import TextFeatures, TextState, fit_text
+from mmts.errors import DataError, raise_all
 
 UNSEEN = 0
 """Code of a category that the train split does not hold; the known ones follow from 1."""
@@ -107,7 +108,8 @@ def fit_scaling(
     """Fit scales, vocabularies and text features on the rows that were known at the train cut.
 
     cut: int64 microseconds. cache: of embeddings of texts. A column that is constant there, or has
-    no value, gets scale 1.
+    no value, gets scale 1. Raises DataError, of all columns at once, where a spread is too large
+    for any arithmetic.
     """
     known = table.counted()
     if table.times is not None:
@@ -116,9 +118,13 @@ def fit_scaling(
     names: dict[str, tuple[str, ...]] = {}
     texts: dict[str, TextState] = {}
     arrays: dict[str, npt.NDArray[np.float32]] = {}
+    faults: list[str] = []
     for column in schema.columns:
         if column.type == "number":
-            numbers[column.name] = _fit_number(table, column.name, known)
+            try:
+                numbers[column.name] = _fit_number(table, column.name, known)
+            except DataError as error:
+                faults.append(str(error))
         elif column.type == "category" and column.buckets is None:
             names[column.name] = tuple(sorted(_known_words(table, column.name, known)))
         elif column.type == "text":
@@ -127,6 +133,7 @@ def fit_scaling(
                 logger.warning("%s: column %r has no text to learn from", table.source, column.name)
             texts[column.name] = features.state
             arrays |= {f"{column.name}.{name}": found for name, found in features.arrays.items()}
+    raise_all(DataError, faults)
     return StreamScaling(numbers=numbers, vocabularies=names, texts=texts, arrays=arrays)
 
 
@@ -174,16 +181,23 @@ def _fit_number(table: Table, name: str, known: npt.NDArray[np.bool_]) -> Column
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler()
-    values, fitted = table.numbers(name), False
+    values, largest = table.numbers(name), -1.0
     for begin in range(0, len(known), BLOCK):
         block = values[begin : begin + BLOCK][known[begin : begin + BLOCK]]
         if not np.isnan(block).all():
-            scaler.partial_fit(block.reshape(-1, 1))
-            fitted = True
+            largest = max(largest, float(np.nanmax(np.abs(block))))
+            # What overflows is told below.
+            with np.errstate(over="ignore", invalid="ignore"):
+                scaler.partial_fit(block.reshape(-1, 1))
     release(values)
-    if not fitted:
+    if largest < 0:
         logger.warning("%s: column %r has no value to train on", table.source, name)
         return ColumnScaling(mean=0.0, scale=1.0)
+    if not np.isfinite(scaler.scale_[0]):
+        raise DataError(
+            f"{table.source}, column {name!r}: {largest:g} is too large to take the spread of the "
+            "column. Correct it, or add it to missing_values of the stream if it stands for none."
+        )
     return ColumnScaling(mean=float(scaler.mean_[0]), scale=float(scaler.scale_[0]))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
@@ -73,6 +73,9 @@ InteractionEntry = Annotated[
 The tags are in parentheses, as keys of a config never are.
 """
 
+MAX_SOURCES = 20_000
+"""Nodes that all edges of a model read together; `dense` over many layers gives millions."""
+
 DEFAULT_INTERACTIONS = (PresetConfig(preset="ladder"),)
 
 
@@ -84,13 +87,20 @@ def expand(
     """Replace every preset by its edges.
 
     num_layers: layers of each stream's encoder.
-    Raises ConfigError where a preset that should connect streams connects none.
+    Raises ConfigError where a preset that should connect streams connects none, and where there
+    are more edges than any model can be built with.
     """
     edges: list[InteractionSettings] = []
+    num_sources = 0
     for entry in entries:
         if isinstance(entry, PresetConfig):
-            pairs = _pairs(entry.preset, num_layers, target_stream)
-            if not pairs and entry.preset != "none" and len(num_layers) > 1:
+            num_before = len(edges)
+            for sources, to in _pairs(entry.preset, num_layers, target_stream):
+                num_sources += len(sources)
+                _require_few(num_sources)
+                edges += _edges(entry.kind, sources, to)
+            is_empty = len(edges) == num_before
+            if is_empty and entry.preset != "none" and len(num_layers) > 1:
                 depth = num_layers[target_stream]
                 raise ConfigError(
                     f"model.interactions: preset {entry.preset!r} gives no edge: of {depth} layers "
@@ -98,29 +108,35 @@ def expand(
                     "before it of another stream, and none is so deep. Give another stream more "
                     "layers, or write an edge of your own."
                 )
-            for sources, to in pairs:
-                edges += _edges(entry.kind, sources, to)
         else:
+            num_sources += len(entry.sources)
+            _require_few(num_sources)
             edges.append(entry)
     return tuple(edges)
 
 
+def _require_few(num_sources: int) -> None:
+    if num_sources > MAX_SOURCES:
+        raise ConfigError(
+            f"model.interactions: the edges would read more than {MAX_SOURCES:,} nodes. Take a "
+            "sparser preset than 'dense', or give the encoders fewer layers."
+        )
+
+
 def _pairs(
     preset: str, num_layers: Mapping[str, int], target_stream: str
-) -> list[tuple[list[str], str]]:
-    """Return, per node of the target stream that is added to, the nodes that are read."""
+) -> Iterator[tuple[list[str], str]]:
+    """Yield each node of the target stream that is added to, after the nodes that it reads."""
     others = {name: depth for name, depth in num_layers.items() if name != target_stream}
     depth = num_layers[target_stream]
-    if preset == "none":
-        return []
+    if not others or preset == "none":
+        return
     if preset == "last":
-        found = [([f"{stream}.out" for stream in others], f"{target_stream}.out")]
-    else:
-        found = [
-            (_read_below(preset, layer, others, depth), f"{target_stream}.{layer}")
-            for layer in range(1, depth + 1)
-        ]
-    return [(sources, to) for sources, to in found if sources]
+        yield [f"{stream}.out" for stream in others], f"{target_stream}.out"
+        return
+    for layer in range(1, depth + 1):
+        if sources := _read_below(preset, layer, others, depth):
+            yield sources, f"{target_stream}.{layer}"
 
 
 def _read_below(preset: str, layer: int, others: Mapping[str, int], depth: int) -> list[str]:

@@ -205,4 +205,4 @@ def _unit(vectors: Tensor) -> Tensor:
 
 def choose_num_heads(dim: int, wanted: int) -> int:
     """Return the largest number of heads up to `wanted` that leaves an even width per head."""
-    return next(n for n in range(wanted, 0, -1) if dim % (2 * n) == 0)
+    return next(n for n in range(min(wanted, dim // 2), 0, -1) if dim % (2 * n) == 0)

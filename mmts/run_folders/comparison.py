@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +49,7 @@ class Comparison:
 
 def compare_runs(runs: Sequence[RunFolder]) -> Comparison:
     """Set runs beside each other."""
-    config = dict(_differences([_by_name(run.settings) for run in runs]))
+    config = compare_settings(*(run.settings for run in runs))
     notes = [f"{run.name}: {note}" for run in runs for note in run.notes]
     notes += _cautions(runs, config)
     return Comparison(
@@ -58,6 +58,11 @@ def compare_runs(runs: Sequence[RunFolder]) -> Comparison:
         metrics=dict(_metrics(runs)),
         notes=tuple(notes),
     )
+
+
+def compare_settings(*settings: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """Return the keys in which configs differ, edges by name; ABSENT where one has no such key."""
+    return dict(_differences([_by_name(dict(held)) for held in settings]))
 
 
 def _by_name(value: Any) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmts.errors import RunError
+from mmts.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,19 @@ def read_history(path: Path) -> tuple[Epoch, ...]:
             raise RunError(f"{path}, line {number}: is no epoch of a training.") from None
         found[epoch.number] = epoch
     return tuple(found[number] for number in sorted(found))
+
+
+def keep_epochs(path: Path, last: int) -> None:
+    """Take out of a history what it tells of epochs after one, and a line that is not whole.
+
+    Raises RunError for a file that cannot be read, and OutputError for one that cannot be written.
+    """
+    if not path.exists():
+        return
+    read_history(path)
+    *whole, _ = path.read_text(encoding="utf-8").split("\n")
+    kept = [line for line in whole if json.loads(line)["epoch"] <= last]
+    write_whole(path, "".join(f"{line}\n" for line in kept))
 
 
 def best_of(epochs: Sequence[Epoch]) -> Epoch | None:

@@ -34,6 +34,9 @@ _MOST_LINES = 20
 """Streams, and edges, of which a description tells one by one."""
 
 _MOST_ITEMS = 8
+_NO_MATTER = ("log_every_n_steps", "keep_state_every")
+"""Settings of the training that move no weight."""
+
 _COLUMN_TYPES = {"number": "double", "category": "string", "text": "string", "flag": "boolean"}
 
 
@@ -143,7 +146,7 @@ def list_params(
             for name, stream in schema.streams.items()
             if not stream.is_static
         },
-        **{name: value for name, value in settings if name != "log_every_n_steps"},
+        **{name: value for name, value in settings if name not in _NO_MATTER},
         **{f"split.{name}": cuts[name] for name in SPLITS[1:]},
         **{f"windows.{split}": len(dataset.windows(split)) for split in SPLITS},
     }

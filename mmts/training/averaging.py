@@ -31,6 +31,12 @@ class WeightAverage:
         average(self.mean, self.weights, None)
 
     @torch.no_grad()
+    def take_up(self, mean: Sequence[Tensor]) -> None:
+        """Go on with the mean of an earlier training."""
+        for own, other in zip(self.mean, mean, strict=True):
+            own.copy_(other)
+
+    @torch.no_grad()
     def swap(self) -> None:
         """Let the mean and the weights change places: it stands where they stood, or back."""
         for weight, mean in zip(self.weights, self.mean, strict=True):

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from mmts.checkpoint import CheckpointInfo, save_checkpoint
+from mmts.checkpoint import CheckpointInfo, read_info, save_checkpoint
 from mmts.data.times import say_span
-from mmts.errors import TrainingError
 from mmts.files import write_whole
+from mmts.run_folders.history import keep_epochs
 from mmts.tracking.run import TrackedRun
 from mmts.training.module import ForecastingModule
+from mmts.training.state import KeptState
 
 BEST = "best.mmts"
 LAST = "last.mmts"
@@ -42,16 +43,22 @@ class CheckpointWriter(pl.Callback):
         self.best_loss = math.inf
         self.best_epoch = 0
 
+    def take_up(self) -> None:
+        """Go on with what was kept before.
+
+        That may be of a later epoch than the one from which the training goes on, which then comes
+        to the same again.
+        """
+        path = self.folder / BEST
+        if path.exists():
+            info = read_info(path)
+            self.best_loss, self.best_epoch = info.validation_loss, info.epoch
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the files; raises TrainingError when the loss is no number any more."""
+        """Write the files."""
         assert isinstance(pl_module, ForecastingModule)
         epoch = 0 if trainer.sanity_checking else trainer.current_epoch + 1
         loss = pl_module.validation_loss
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the validation loss is {loss} after epoch {epoch}. Lower "
-                "training.learning_rate, or look for outliers with `mmts check`."
-            )
         info = self.describe(epoch, loss)
         weights = pl_module.model.state_dict()
         if loss < self.best_loss:
@@ -77,7 +84,15 @@ class EpochLog(pl.Callback):
         self.num_windows = num_windows
         self.log_every_n_steps = log_every_n_steps
         self.writer = writer
-        self.began = self.seconds = self.first_began = 0.0
+        self.began = self.seconds = 0.0
+        self.first_began: float | None = None
+        self.seconds_before = self.epoch_seconds_before = 0.0
+
+    def take_up(self, kept: KeptState) -> None:
+        """Go on where a training was: what was written of later epochs is written anew."""
+        state = kept.state
+        self.seconds_before, self.epoch_seconds_before = state.seconds, state.epoch_seconds
+        keep_epochs(self.path, state.epoch if kept.has_model else -1)
 
     def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Tell what training starts from."""
@@ -88,10 +103,11 @@ class EpochLog(pl.Callback):
         logger.info("start: validation %.4f, the linear path alone", loss)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
-        self.began = time.monotonic()
-        if trainer.current_epoch == 0:
-            self.first_began = self.began
+        """Start the clock, or let it go on."""
+        now = time.monotonic()
+        self.began, self.epoch_seconds_before = now - self.epoch_seconds_before, 0.0
+        if self.first_began is None:
+            self.first_began = now - self.seconds_before
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
@@ -100,9 +116,13 @@ class EpochLog(pl.Callback):
         assert isinstance(pl_module, ForecastingModule)
         losses = pl_module.round_losses
         first = pl_module.num_steps - len(losses) + 1
-        for step, loss in enumerate(losses, start=first):
-            if step % self.log_every_n_steps == 0:
-                self.run.log_metrics({"train/loss_step": float(loss)}, step=step)
+        for place in range(len(losses)):
+            if (first + place) % self.log_every_n_steps == 0:
+                metrics = {
+                    "train/loss_step": float(losses[place]),
+                    "train/gradient_norm": float(pl_module.round_norms[place]),
+                }
+                self.run.log_metrics(metrics, step=first + place)
         # Here, as the validation comes before the end of the epoch.
         self.seconds = time.monotonic() - self.began
 
@@ -131,7 +151,7 @@ class EpochLog(pl.Callback):
         )
 
     def _say_time_left(self, epoch: int, max_epochs: int | None) -> str:
-        if max_epochs is None or epoch >= max_epochs:
+        if max_epochs is None or epoch >= max_epochs or self.first_began is None:
             return ""
         seconds = (time.monotonic() - self.first_began) / epoch * (max_epochs - epoch)
         # At most, as training stops early where validation gets no better.

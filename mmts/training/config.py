@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Literal
 
 from pydantic import Field
 
-from mmts.config_base import Config
+from mmts.config_base import Config, Duration
 
 
 class TrainingConfig(Config):
@@ -62,6 +63,13 @@ class TrainingConfig(Config):
         False,
         description="Whether the model is compiled: takes a minute at first and pays in long "
         "trainings on a GPU; small models on a CPU may become slower.",
+    )
+    keep_state_every: Duration = Field(
+        timedelta(minutes=1),
+        description="Time after which a long epoch writes down how far it is, for `mmts train "
+        "--resume`; its end does so too. A training that is killed loses no more.",
+        # pydantic would write it as ISO 8601 does, which is refused here.
+        json_schema_extra={"default": "1min"},
     )
     log_every_n_steps: int = Field(
         50, gt=0, description="Steps between two values of the training loss in the log."

@@ -24,6 +24,8 @@ class WindowDataModule(pl.LightningDataModule):
         self.config = config
         self.seed = seed
         self.processes = processes
+        self.begins_at = (0, 0)
+        """The epoch to begin with, and how many of its batches were read before."""
         self.train = dataset.windows("train").latest(config.recent)
         self.validation = dataset.windows("validation")
 
@@ -54,13 +56,16 @@ class WindowDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> Rounds:
         """Return the batches of the epoch that begins; the trainer asks anew every epoch."""
         assert self.trainer is not None
+        epoch = self.trainer.current_epoch
+        first, num_read = self.begins_at
         batches = ShuffledBatches(
             self.train,
             self.config.batch_size,
             self.seed,
-            self.trainer.current_epoch,
+            epoch,
             self.config.steps_per_epoch,
             self.processes,
+            num_read if epoch == first else 0,
         )
         return Rounds(batches)
 

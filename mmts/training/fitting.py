@@ -15,11 +15,13 @@ from mmts.config import ExperimentConfig
 from mmts.data.dataset import load_dataset
 from mmts.model import MultimodalForecaster
 from mmts.training.data_module import WindowDataModule
-from mmts.training.linear_start import start_model
+from mmts.training.linear_start import begin_model
+from mmts.training.listening import ListenAgain
 from mmts.training.module import ForecastingModule
 from mmts.training.processes import Processes, choose_accelerator
 from mmts.training.quiet import quiet_lightning
-from mmts.training.stopping import StopOnSigterm
+from mmts.training.state import KeptState
+from mmts.training.stopping import StopSignals
 
 
 def fit(
@@ -27,10 +29,18 @@ def fit(
     model: MultimodalForecaster,
     data: WindowDataModule,
     callbacks: Sequence[pl.Callback] = (),
+    kept: KeptState | None = None,
 ) -> int:
-    """Train a model in place, with what the callbacks keep of it; returns the number of epochs."""
+    """Train a model in place, with what the callbacks keep of it; returns the number of epochs.
+
+    kept: where an earlier training was, whose weights the model has already.
+    """
     settings, processes = config.training, data.processes
+    if kept is not None and kept.state.stage == "trained":
+        return kept.state.epoch
     module = ForecastingModule(model, settings, config.seed, data.num_steps, processes)
+    stopping = pl.callbacks.EarlyStopping("val/loss", patience=settings.patience)
+    goes_on = kept is not None and kept.has_model
     with quiet_lightning():
         trainer = pl.Trainer(
             max_epochs=settings.max_epochs,
@@ -38,36 +48,54 @@ def fit(
             precision=settings.precision,
             # Asked anew each epoch, so that the order is a function of seed and epoch.
             reload_dataloaders_every_n_epochs=1,
-            callbacks=[
-                *callbacks,
-                pl.callbacks.EarlyStopping("val/loss", patience=settings.patience),
-            ],
+            callbacks=[*callbacks, stopping],
             enable_progress_bar=False,
             enable_model_summary=False,
             enable_checkpointing=False,
             logger=False,
             # What training starts from is a forecast of its own where there is a linear path.
-            num_sanity_val_steps=-1 if model.linear is not None else 0,
+            num_sanity_val_steps=-1 if model.linear is not None and not goes_on else 0,
             **_arrange(processes, may_skip_weights=bool(own_kinds(config.model))),
         )
+        if kept is not None and goes_on:
+            module.take_up(kept)
+            _take_up(trainer, stopping, data, kept)
         trainer.fit(module, data)
     return trainer.current_epoch
+
+
+def _take_up(
+    trainer: pl.Trainer,
+    stopping: pl.callbacks.EarlyStopping,
+    data: WindowDataModule,
+    kept: KeptState,
+) -> None:
+    """Let the loop begin where an earlier one was."""
+    state = kept.state
+    # What `trainer.current_epoch` reads; Lightning types it as what it is built on.
+    trainer.fit_loop.epoch_progress.current.processed = state.epoch  # type: ignore[attr-defined]
+    data.begins_at = (state.epoch, state.epoch_steps)
+    stopping.wait_count = state.wait_count
+    stopping.stopped_epoch = state.stopped_epoch
+    stopping.best_score = kept.tensors["best_score"]
 
 
 def follow(
     config: ExperimentConfig,
     processes: Processes,
+    kept: KeptState | None,
     join: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> None:
     """Train as a process that is not the first, which built the same: nothing is kept of it.
 
-    join: called when all is ready; holds the processes together until the end.
+    kept: where an earlier training was. join: called when all is ready; holds the processes
+    together until the end.
     """
     dataset = load_dataset(config.data)
-    config, model = start_model(config, dataset)
+    config, model = begin_model(config, dataset, kept)
     data = WindowDataModule(dataset, config.training, config.seed, processes)
-    with join():
-        fit(config, model, data, [StopOnSigterm(processes)])
+    with join(), StopSignals(processes) as signals:
+        fit(config, model, data, [ListenAgain(signals)], kept)
 
 
 class _Joined(ClusterEnvironment):

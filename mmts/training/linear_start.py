@@ -11,6 +11,7 @@ from mmts.data.dataset import Dataset
 from mmts.linear.fitting import LinearFit, fit_linear
 from mmts.linear.path import LinearConfig
 from mmts.model import MultimodalForecaster
+from mmts.training.state import KeptState
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,21 @@ def start_model(
     assert model.linear is not None
     fit.write_into(model.linear, model.outputs)
     return config, model
+
+
+def begin_model(
+    config: ExperimentConfig,
+    dataset: Dataset,
+    kept: KeptState | None,
+    known: LinearFits | None = None,
+) -> tuple[ExperimentConfig, MultimodalForecaster]:
+    """Return the model as training finds it, or as an earlier training had it.
+
+    known: linear fits on these data. Raises RunError where what was kept does not fit.
+    """
+    if kept is None or not kept.has_model:
+        return start_model(config, dataset, known)
+    return config, kept.build_model(config, dataset)
 
 
 def _fit(settings: LinearConfig, is_robust: bool, dataset: Dataset) -> LinearFit:

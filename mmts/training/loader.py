@@ -50,29 +50,34 @@ class ShuffledBatches:
         epoch: int,
         max_batches: int | None = None,
         processes: Processes = ALONE,
+        num_read: int = 0,
     ) -> None:
-        """Fix the order of one epoch, counted from 0."""
+        """Fix the order of one epoch, counted from 0; num_read: batches to leave out, the first."""
         self.processes = processes
         self.windows = windows
         self.batch_size = batch_size
         self.seed = seed
         self.epoch = epoch
         self.num_batches = count_batches(len(windows), batch_size, max_batches)
+        self.num_read = num_read
 
     def __len__(self) -> int:
-        """Return the number of batches; the last one may be smaller."""
-        return self.num_batches
+        """Return the number of batches that are left; the last one may be smaller."""
+        return self.num_batches - self.num_read
 
-    def __iter__(self) -> Iterator[Batch]:
-        """Yield the batches."""
+    def order(self) -> Tensor:
+        """Return the places of the windows that are left, of all processes together, (window,)."""
         device = self.windows.windows.items.device
         generator = torch.Generator(device).manual_seed(self.seed * 1_000_003 + self.epoch)
         # Of four bytes where they do, as there may be very many windows. On a CPU the permutation
         # is the same.
         kind = torch.int32 if len(self.windows) <= torch.iinfo(torch.int32).max else torch.int64
         order = torch.randperm(len(self.windows), generator=generator, device=device, dtype=kind)
-        order = order[: self.num_batches * self.batch_size]
-        yield from split_batches(self.windows, self.batch_size, order, self.processes)
+        return order[self.num_read * self.batch_size : self.num_batches * self.batch_size]
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches."""
+        yield from split_batches(self.windows, self.batch_size, self.order(), self.processes)
 
 
 class Rounds:
@@ -84,8 +89,12 @@ class Rounds:
         self.steps_per_round = steps_per_round
 
     def __len__(self) -> int:
-        """Return the number of rounds; the last one may be shorter."""
-        return -(-len(self.batches) // self.steps_per_round)
+        """Return the number of rounds; the last one may be shorter.
+
+        An epoch that was stopped after its last batch has one round without any: Lightning would
+        leave out the validation, too, of an epoch that has none.
+        """
+        return max(1, -(-len(self.batches) // self.steps_per_round))
 
     def __iter__(self) -> Iterator[Iterator[Batch]]:
         """Yield rounds; their batches are gathered when it is their turn."""

@@ -14,6 +14,7 @@ from mmts.model import MultimodalForecaster
 from mmts.training.config import TrainingConfig
 from mmts.training.optimisation import Optimisation
 from mmts.training.processes import ALONE, Processes
+from mmts.training.state import KeptState, model_tensors
 from mmts.training.waiting import Waiting
 
 
@@ -25,12 +26,20 @@ class ForecastingModule(pl.LightningModule):
     epoch and every `log_every_n_steps`.
 
     num_steps: taken so far. epoch_steps: taken in this epoch.
-    round_losses: (step,), of the last round. validation_loss: the last one. Losses are those over
-    the parts of all processes. waiting: for the batches of this epoch. step_listener: told after
-    each step how many there were in this epoch, as a round of a large model takes its time.
+    round_losses, round_norms: (step,), of the last round; norms are those of the gradients before
+    they are clipped. validation_loss: the last one. Losses are those over the parts of all
+    processes. failed_step, failed_loss, failed_norm: of the first step, from 0, whose loss or
+    gradient was no number; -1 where there was none. waiting: for the batches of this epoch.
+    step_listener: told after each step how many there were in this epoch, as a round of a large
+    model takes its time. round_ends: asked after each step whether the round is to end with it.
+    kept: where to begin.
     """
 
     round_losses: Tensor
+    round_norms: Tensor
+    failed_step: Tensor
+    failed_loss: Tensor
+    failed_norm: Tensor
     train_sum: Tensor
     validation_sum: Tensor
     validation_count: Tensor
@@ -56,32 +65,77 @@ class ForecastingModule(pl.LightningModule):
         self.validation_loss = math.nan
         self.waiting = Waiting()
         self.step_listener: Callable[[int], None] | None = None
+        self.round_ends: Callable[[], bool] | None = None
+        self.kept: KeptState | None = None
         for name in ("train_sum", "validation_sum", "validation_count"):
             self.register_buffer(name, torch.zeros((), dtype=torch.float64), persistent=False)
+        for name, value in (
+            ("failed_step", torch.tensor(-1)),
+            ("failed_loss", torch.tensor(0.0)),
+            ("failed_norm", torch.tensor(0.0)),
+        ):
+            self.register_buffer(name, value, persistent=False)
+
+    def take_up(self, kept: KeptState) -> None:
+        """Go on where an earlier training was, once the weights lie where they are trained."""
+        self.kept = kept
+        self.num_steps = kept.state.num_steps
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what the next step depends on, where it lies."""
+        own = {"train_sum": self.train_sum}
+        return model_tensors(self.model) | self.optimisation.tensors() | own
 
     def on_train_epoch_start(self) -> None:
-        """Begin the sum of an epoch."""
+        """Begin the sum of an epoch, or go on with it."""
+        kept, self.kept = self.kept, None
+        if kept is not None and kept.state.epoch_steps:
+            self.train_sum.copy_(kept.tensors["train_sum"])
+            self.epoch_steps = kept.state.epoch_steps
+            self.waiting.begin_anew(kept.state.waited_seconds)
+            return
         self.train_sum.zero_()
         self.epoch_steps = 0
         self.waiting.begin_anew()
 
     def training_step(self, batches: Iterable[Batch], batch_idx: int) -> None:
         """Take the steps of one round."""
-        losses = []
+        losses, norms = [], []
         for batch in self.waiting.watch(batches):
             # Dropout is a function of seed and step, so that a step can be repeated exactly.
             seed = seed_of_step(self.seed, self.num_steps, self.processes.rank)
             seed_dropout(seed, self.device)
             loss = self.optimisation.loss(batch)
             self.manual_backward(loss)
-            self.optimisation.descend(self.num_steps)
+            norms.append(self.optimisation.descend(self.num_steps))
             self.num_steps += 1
             losses.append(loss.detach())
             if self.step_listener is not None:
                 self.step_listener(self.epoch_steps + len(losses))
-        self.round_losses = self.processes.add_up(torch.stack(losses)) / self.processes.count
+            if self.round_ends is not None and self.round_ends():
+                break
+        together = torch.stack(losses) if losses else self.train_sum.new_zeros(0)
+        self.round_losses = self.processes.add_up(together) / self.processes.count
         self.epoch_steps += len(losses)
-        self.train_sum += self.round_losses.sum()
+        if losses:
+            self.round_norms = torch.stack(norms)
+            self._note_failure()
+        # In double, where the sum is the same however the steps fall into rounds.
+        self.train_sum += self.round_losses.double().sum()
+
+    def _note_failure(self) -> None:
+        """Keep the first step whose loss or gradient is no number, without waiting for it."""
+        losses, norms = self.round_losses, self.round_norms
+        is_bad = ~(torch.isfinite(losses) & torch.isfinite(norms))
+        first = is_bad.int().argmax(dim=0, keepdim=True)
+        is_news = is_bad.any() & (self.failed_step < 0)
+        step = self.num_steps - len(losses) + first[0]
+        for kept, value in (
+            (self.failed_step, step),
+            (self.failed_loss, losses.gather(0, first)[0]),
+            (self.failed_norm, norms.gather(0, first)[0]),
+        ):
+            kept.copy_(torch.where(is_news, value, kept))
 
     def mean_train_loss(self) -> float:
         """Return the mean loss over the steps of the epoch."""
@@ -127,6 +181,8 @@ class ForecastingModule(pl.LightningModule):
         self.optimisation = Optimisation(
             self.model, self.config, self.planned_steps, self.processes
         )
+        if self.kept is not None:
+            self.optimisation.take_up(self.kept.tensors)
         return self.optimisation.optimizer
 
 

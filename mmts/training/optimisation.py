@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -75,10 +76,14 @@ class Optimisation:
         count = self.processes.add_up(observed.sum()).clamp(min=1) / num_processes
         return masked_mean(losses, observed, count)
 
-    def descend(self, step: int) -> None:
-        """Take the step whose gradients are there, and clear them."""
-        if self.clip is not None:
-            nn.utils.clip_grad_norm_(self.weights, self.clip, foreach=True)
+    def descend(self, step: int) -> Tensor:
+        """Take the step whose gradients are there, and clear them.
+
+        Returns the norm that they had, (), before they were clipped.
+        """
+        # Where they are not to be clipped, the norm alone is asked for.
+        limit = math.inf if self.clip is None else self.clip
+        norm = nn.utils.clip_grad_norm_(self.weights, limit, foreach=True)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step)
         self.optimizer.step()
@@ -86,3 +91,28 @@ class Optimisation:
             self.average.update(step)
         self.optimizer.zero_grad()
         self.running_means.even_out()
+        return norm
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what the next step depends on besides the weights, where it lies."""
+        found = {
+            f"optimizer/{place}/{name}": tensor
+            for place, state in self.optimizer.state_dict()["state"].items()
+            for name, tensor in state.items()
+        }
+        if self.average is not None:
+            found |= {f"average/{place}": mean for place, mean in enumerate(self.average.mean)}
+        return found
+
+    def take_up(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on where `tensors` were taken; others among them are left alone."""
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition("/")
+            if part == "optimizer":
+                place, _, moment = rest.partition("/")
+                state.setdefault(int(place), {})[moment] = tensor
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        if self.average is not None:
+            self.average.take_up([tensors[f"average/{n}"] for n in range(len(self.weights))])

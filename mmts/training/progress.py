@@ -53,6 +53,7 @@ class EpochProgress(pl.Callback):
         self.num_windows = num_windows
         self.drawn = 0.0
         self.began = 0.0
+        self.first_epoch = 0
         self.batch_size = 0
         self.bar: Progress | None = None
 
@@ -60,6 +61,7 @@ class EpochProgress(pl.Callback):
         """Start the clock, and ask to be told of each step."""
         assert isinstance(pl_module, ForecastingModule)
         self.began = time.monotonic()
+        self.first_epoch = trainer.current_epoch
         self.batch_size = pl_module.config.batch_size
         if trainer.is_global_zero:
             pl_module.step_listener = self._move_on
@@ -80,7 +82,8 @@ class EpochProgress(pl.Callback):
             transient=True,
         )
         done = trainer.current_epoch
-        seconds = (time.monotonic() - self.began) / done if done else None
+        done_here = done - self.first_epoch
+        seconds = (time.monotonic() - self.began) / done_here if done_here else None
         self.bar.add_task(
             f"epoch {done + 1}/{trainer.max_epochs}",
             total=self.num_windows,

@@ -1,54 +1,91 @@
-"""What a signal to end does to one of several processes."""
+"""Ctrl-C and SIGTERM: noted, and answered where a training can go on from."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from types import FrameType
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import Any
 
-import pytorch_lightning as pl
-
+from mmts.interrupts import Terminated
 from mmts.training.processes import Processes
 
 
-class StopOnSigterm(pl.Callback):
-    """Ends the process at once: the first one as Ctrl-C does, any other without a word.
+class Stopped(BaseException):
+    """Ends the training loop; Lightning answers KeyboardInterrupt in a way of its own."""
 
-    Lightning would ask the other processes first, in the middle of whatever they share just then.
-    While the first process fails it may take its time to record that: torchrun sends the signal
-    when any other process has failed, and kills what has not ended half a minute later.
+
+class StopSignals:
+    """Notes Ctrl-C and SIGTERM for the length of a training.
+
+    An exception that is raised wherever the program happens to be may be lost: a callback of
+    Python, torch or pydantic prints or swallows what is raised in it. What is noted stays. While
+    the loop runs it looks at the note between two steps, so that it ends where it can go on from;
+    a second signal does not wait for that. Outside of the loop a signal is raised at once, and
+    once more by `check` where that was swallowed.
     """
 
     def __init__(self, processes: Processes) -> None:
-        """Do nothing until it listens."""
-        self.processes = processes
-        self.ends = False
-        self.can_listen = (
-            processes.count > 1 and threading.current_thread() is threading.main_thread()
-        )
-        self.before = signal.getsignal(signal.SIGTERM)
+        """Do nothing until it is entered; only the first process and its main thread listen."""
+        self.noted: int | None = None
+        self._waits = False
+        self._is_first = processes.is_first
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        """Take the place of whatever answers the signals, but where they are ignored."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                before = signal.getsignal(number)
+                if before is not signal.SIG_IGN and before is not None:
+                    self._before[number] = before
+            self.listen()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give back what answered the signals before."""
+        for number, before in self._before.items():
+            signal.signal(number, before)
 
     def listen(self) -> None:
-        """Take the place of whatever answers the signal; only the main thread can."""
-        if self.can_listen:
-            signal.signal(signal.SIGTERM, self._stop if self.processes.is_first else signal.SIG_DFL)
+        """Take the place of whatever else answers them now, such as Lightning.
 
-    def release(self) -> None:
-        """Give back what answered the signal before."""
-        if self.can_listen:
-            signal.signal(signal.SIGTERM, self.before)
+        Lightning answers SIGTERM by asking the other processes, in the middle of whatever they
+        share just then; any but the first end at once instead, without a word.
+        """
+        for number in self._before:
+            if self._is_first:
+                signal.signal(number, self._note)
+            elif number == signal.SIGTERM:
+                signal.signal(number, signal.SIG_DFL)
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the place of Lightning, until it gives back what it has replaced."""
-        self.listen()
+    @contextmanager
+    def wait(self) -> Iterator[None]:
+        """Only note the first signal, in a block that looks at `noted` itself."""
+        self.check()
+        self._waits = True
+        try:
+            yield
+        finally:
+            self._waits = False
 
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
-        """Let the process end by itself."""
-        self.ends = True
+    def check(self) -> None:
+        """Raise what was noted, and may have been swallowed."""
+        if self.noted is not None:
+            raise self.interrupt()
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        if not self.ends:
-            self.ends = True
-            raise KeyboardInterrupt
+    def interrupt(self) -> KeyboardInterrupt:
+        """Return what ends the training for whoever called it."""
+        return Terminated() if self.noted == signal.SIGTERM else KeyboardInterrupt()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        is_second, self.noted = self.noted is not None, number
+        if is_second or not self._waits:
+            raise self.interrupt()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from types import TracebackType
 
 from mmts.config import ExperimentConfig
@@ -38,9 +39,15 @@ class Team:
     same data. Whatever ends one of them ends all.
     """
 
-    def __init__(self, config: ExperimentConfig, processes: Processes) -> None:
-        """Make ready; nothing is started for one process, nor where torchrun started all."""
+    def __init__(
+        self, config: ExperimentConfig, processes: Processes, resumed: Path | None
+    ) -> None:
+        """Make ready; nothing is started for one process, nor where torchrun started all.
+
+        resumed: the run folder in which an earlier training wrote down where it was.
+        """
         self.config = config
+        self.resumed = resumed
         self.processes = processes
         self.others: list[_Other] = []
         self.ends = threading.Event()
@@ -52,7 +59,7 @@ class Team:
             self.store = meet_here(self.processes)
             for rank in range(1, self.processes.count):
                 theirs = replace(self.processes, rank=rank, local_rank=rank)
-                self.others.append(_Other(self.config, theirs, self.store.port))
+                self.others.append(_Other(self.config, theirs, self.store.port, self.resumed))
         return self
 
     @contextmanager
@@ -131,12 +138,16 @@ class Team:
 class _Other:
     """One of the other processes, as the first one sees it."""
 
-    def __init__(self, config: ExperimentConfig, processes: Processes, port: int) -> None:
+    def __init__(
+        self, config: ExperimentConfig, processes: Processes, port: int, resumed: Path | None
+    ) -> None:
         self.name = f"process {processes.rank + 1} of {processes.count}"
         context = multiprocessing.get_context("spawn")
         self.messages, messages = context.Pipe(duplex=False)
         self.process = context.Process(
-            target=_follow, args=(config, processes, port, messages, self.name), daemon=True
+            target=_follow,
+            args=(config, processes, port, resumed, messages, self.name),
+            daemon=True,
         )
         self.process.start()
         messages.close()
@@ -161,7 +172,12 @@ class _Other:
 
 
 def _follow(
-    config: ExperimentConfig, processes: Processes, port: int, messages: Connection, name: str
+    config: ExperimentConfig,
+    processes: Processes,
+    port: int,
+    resumed: Path | None,
+    messages: Connection,
+    name: str,
 ) -> None:
     """Train as one of the other processes; nothing is written, logged or drawn."""
     # The first process answers Ctrl-C for all.
@@ -173,13 +189,16 @@ def _follow(
         with muted():
             # Heavy, and not needed by the first process when it imports this file.
             from mmts.training.fitting import follow
+            from mmts.training.state import read_state
+
+            kept = None if resumed is None else read_state(resumed)
 
             def join() -> AbstractContextManager[None]:
                 store = meet_here(processes, port)
                 messages.send(None)
                 return joined(config, processes, store)
 
-            follow(config, processes, join)
+            follow(config, processes, kept, join)
     except MmtsError as error:
         messages.send((time.time(), error))
         raise SystemExit(1) from error

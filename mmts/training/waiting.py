@@ -23,9 +23,9 @@ class Waiting:
         """Start at nothing."""
         self.seconds = 0.0
 
-    def begin_anew(self) -> None:
-        """Start again, for another epoch."""
-        self.seconds = 0.0
+    def begin_anew(self, seconds: float = 0.0) -> None:
+        """Start again, for another epoch, or at what it has waited before."""
+        self.seconds = seconds
 
     def watch(self, things: Iterable[T]) -> Iterator[T]:
         """Yield the same things."""

@@ -15,7 +15,8 @@ from mmts.data.config import DataConfig
 from mmts.data.dataset import Dataset
 from mmts.data.scaling import ColumnScaling
 from mmts.errors import ConfigError, DataError, OutputError, TrainingError
-from mmts.experiment import TrainingData, Trial, read_training_data, train
+from mmts.experiment import train
+from mmts.training.assignment import TrainingData, Trial, read_training_data
 from mmts.training.loader import OrderedBatches
 from mmts.tuning.config import label
 from mmts.tuning.folder import StudyFolder

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from mmts.checkpoint import build_model
 from mmts.errors import ConfigError
-from mmts.experiment import TrainingData, read_training_data
 from mmts.tracking.run import Status, TrackedRun, start_run
+from mmts.training.assignment import TrainingData, read_training_data
 from mmts.training.processes import find_processes
 from mmts.tuning.config import label
 from mmts.tuning.folder import StudyFolder

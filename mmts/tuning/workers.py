@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from mmts.errors import MmtsError, TrainingError
-from mmts.experiment import TrainingData
+from mmts.training.assignment import TrainingData
 from mmts.tuning.folder import StudyFolder
 from mmts.tuning.space import SearchedConfig
 from mmts.tuning.study import Study, storage_errors

@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from mmts.errors import OutputError
-from mmts.experiment import make_run_folder
 from mmts.files import write_whole
 from mmts.folder_lock import LOCK, hold_folder
+from mmts.training.leading import make_run_folder
 from tests.conftest import ROOT, Command
 from tests.factories import make_settings, write_config
 from tests.faults.disk import snapshot

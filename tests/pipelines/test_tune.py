@@ -93,7 +93,7 @@ def test_where_all_trials_fail_the_exit_code_is_one(mmts: Command, tmp_path: Pat
     config = write(tmp_path / "world", {"training.learning_rate": [1e30]}, num_trials=2)
     done = mmts("tune", config, cwd=tmp_path)
     assert done.returncode == 1
-    assert "all 2 trials failed, the first because: the validation loss is" in done.stderr
+    assert "all 2 trials failed, the first because: the loss is" in done.stderr
     assert "trials: 0 complete, 0 pruned, 2 failed" in done.stdout
 
 

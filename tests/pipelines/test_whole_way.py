@@ -242,7 +242,10 @@ def test_commands_run_as_modules_of_a_checkout(workplace: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_the_run_as_killed_and_keeps_the_checkpoint(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("how", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_ends_the_run_as_killed_and_says_how_to_go_on(
+    tmp_path: Path, how: str, code: int
+) -> None:
     import os
     import signal
     import subprocess
@@ -267,10 +270,11 @@ def test_ctrl_c_ends_the_run_as_killed_and_keeps_the_checkpoint(tmp_path: Path) 
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(getattr(signal, how))
     _, told = process.communicate(timeout=60)
-    assert process.returncode == 130, told
+    assert process.returncode == code, told
     assert "Traceback" not in told
+    assert f"stopped: `mmts train --resume {tmp_path / 'runs/one'}` goes on from here" in told
     assert (tmp_path / "runs/one/best.mmts").is_file()
     client = MlflowClient(f"sqlite:///{tmp_path / 'runs/mlflow.db'}")
     (experiment,) = client.search_experiments(filter_string="name = 'small-world'")

@@ -21,7 +21,7 @@ from mmts.config import ExperimentConfig, load_config
 from mmts.data.batch import blank
 from mmts.data.dataset import load_dataset
 from mmts.errors import ConfigError, DataError, TrainingError
-from mmts.experiment import train
+from mmts.experiment import resume, train
 from mmts.interactions.centring import Centring
 from mmts.training import team
 from mmts.training.callbacks import EpochLog
@@ -29,6 +29,7 @@ from mmts.training.loader import OrderedBatches, ShuffledBatches
 from mmts.training.module import seed_of_step
 from mmts.training.optimisation import Optimisation
 from mmts.training.processes import Processes, find_processes
+from mmts.training.state import read_state
 from tests.conftest import ROOT
 from tests.factories import make_settings, write_config
 
@@ -195,7 +196,7 @@ def test_the_error_of_another_process_is_that_of_the_training(
         return build_model(config, *rest)
 
     monkeypatch.setattr("mmts.training.linear_start.build_model", build_and_lose_the_data)
-    monkeypatch.setattr("mmts.experiment.fingerprint", lambda _: {})
+    monkeypatch.setattr("mmts.training.assignment.fingerprint", lambda _: {})
     monkeypatch.setattr("mmts.tracking.training_page.stream_paths", lambda _: {})
     with pytest.raises(DataError, match=r"weather\.csv"):
         train(load_config(still, ["training.devices=2"]), tmp_path / "run")
@@ -205,7 +206,7 @@ def test_the_error_of_another_process_is_that_of_the_training(
 @pytest.mark.slow
 def test_the_error_of_the_first_process_ends_the_others(still: Path, tmp_path: Path) -> None:
     overrides = ["training.devices=2", "training.learning_rate=1e30"]
-    with pytest.raises(TrainingError, match="the validation loss is"):
+    with pytest.raises(TrainingError, match="the loss is"):
         train(load_config(still, overrides), tmp_path / "run")
     assert not multiprocessing.active_children()
 
@@ -291,3 +292,34 @@ def test_torchrun_trains_in_its_processes(still: Path, tmp_path: Path) -> None:
         # With fewer threads each, the linear path is rounded otherwise while it is fitted.
         near = 1e-3 if name.startswith("linear.") else 1e-5
         torch.testing.assert_close(two.state_dict()[name], weight, rtol=1e-4, atol=near)
+
+
+@pytest.mark.slow
+def test_processes_that_were_stopped_go_on_together(
+    still: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = ["training.devices=2", "training.batch_size=8", "training.max_epochs=2"]
+    config = load_config(still, overrides)
+    whole = train(config, tmp_path / "whole" / "run")
+    descend, steps = Optimisation.descend, []
+
+    def press_once(optimisation: Optimisation, step: int) -> None:
+        steps.append(step)
+        if len(steps) == 20:
+            signal.raise_signal(signal.SIGINT)
+        descend(optimisation, step)
+
+    monkeypatch.setattr(Optimisation, "descend", press_once)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "stopped" / "run")
+    assert not multiprocessing.active_children()
+    # At the end of a round, as the other process waits for each of its steps.
+    assert read_state(tmp_path / "stopped" / "run").state.num_steps == 32
+    result = resume(tmp_path / "stopped" / "run")
+    assert steps[20:] == [*range(20, 32), *range(32, steps[-1] + 1)]
+    for file in (whole.checkpoint, whole.folder / "last.mmts"):
+        _, one = load_checkpoint(file)
+        _, other = load_checkpoint(result.folder / file.name)
+        for name, weight in one.state_dict().items():
+            assert torch.equal(other.state_dict()[name], weight), name
+    assert [run.info.status for run in runs_in(tmp_path / "stopped")] == ["FINISHED"]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import mmts.experiment
+import mmts.training.assignment
 from mmts.checkpoint import read_info
 from mmts.config import load_config
 from mmts.data.dataset import Dataset, load_dataset
@@ -226,8 +226,8 @@ def test_a_trial_that_fails_is_told_and_does_not_end_the_study(
     for record in result.records:
         assert (record.outcome == "failed") == (record.values["training.learning_rate"] == 1e30)
     assert result.first_failure is None
-    assert "failed: the validation loss is" in caplog.text
-    assert "the validation loss is" in result.folder.table.read_text()
+    assert "failed: the loss is" in caplog.text
+    assert "the loss is" in result.folder.table.read_text()
 
 
 def test_where_every_trial_fails_the_first_reason_is_told(tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_where_every_trial_fails_the_first_reason_is_told(tmp_path: Path) -> Non
     result = tune(write_searched(tmp_path, settings), tmp_path / "s")
     assert result.best is None
     assert result.first_failure is not None
-    assert "the validation loss is" in result.first_failure
+    assert "the loss is" in result.first_failure
     assert not result.folder.best_config.exists()
 
 
@@ -264,7 +264,7 @@ def count_readings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         readings.append(config)
         return load_dataset(config)
 
-    monkeypatch.setattr(mmts.experiment, "load_dataset", read)
+    monkeypatch.setattr(mmts.training.assignment, "load_dataset", read)
     return readings
 
 

@@ -21,6 +21,9 @@ from mmts.errors import DataError
 BLOCK_BYTES = 1 << 22
 """How much of a file is read at a time; more gains nothing and costs memory."""
 
+LONGEST_ROW = 1 << 26
+"""Bytes of one row; what is longer is no row, or a file that unpacks to more than anybody has."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -55,12 +58,20 @@ def iterate_blocks(
         piece = stream.read(block_bytes or BLOCK_BYTES)
         ended = not piece
         # Most blocks end with a line, and need no copy of what lies beyond.
-        data = rest + piece + stream.readline() if rest else piece + stream.readline()
+        piece += stream.readline(BLOCK_BYTES)
+        data = rest + piece if rest else piece
         if header.bare_returns:
             data = data.replace(b"\r", b"\n")
         cut = len(data) if ended else data.rfind(b"\n") + 1
         data, rest = data[:cut], data[cut:]
         if not data:
+            if len(rest) > LONGEST_ROW:
+                raise DataError(
+                    f"{where}, row {row}: longer than {LONGEST_ROW:,} bytes. Give a table of text."
+                )
+            continue
+        if not data.strip():
+            row += data.count(b"\n")
             continue
         block, num_lines, left = reader.check(data, row, ended)
         row += num_lines

@@ -100,11 +100,11 @@ def _names_of_file(path: Path, reading: ReadingConfig, wanted: Collection[str]) 
 def _chunks_of_frame(
     frame: pd.DataFrame, kinds: Mapping[str, CellKind], size: int | None
 ) -> Iterator[Chunk]:
-    names = _names_of_frame(frame)
+    places = {name: place for place, name in enumerate(_names_of_frame(frame))}
     rows = Rows(name_of(frame), first=1)
     for begin in range(0, len(frame), size or CHUNK_ROWS):
         part = frame.iloc[begin : begin + (size or CHUNK_ROWS)]
-        columns = {name: part.iloc[:, names.index(name)] for name in kinds}
+        columns = {name: part.iloc[:, places[name]] for name in kinds}
         yield Chunk(columns, replace(rows, first=1 + begin), len(part))
 
 
@@ -137,7 +137,8 @@ def _chunks_of_parquet(
                 raise DataError(f"{path}: cannot be read: {_first_line(error)}.") from None
             if batch is None:
                 return
-            frame = batch.to_pandas(ignore_metadata=True)
+            # What pandas once wrote beside the columns may be anything, and is read all the same.
+            frame = batch.replace_schema_metadata(None).to_pandas()
             columns = {name: frame[raw[name]] for name in kinds}
             yield Chunk(columns, Rows(str(path), first), len(frame))
             first += len(frame)
@@ -171,6 +172,7 @@ class _Parser:
         reading: ReadingConfig,
     ) -> None:  # fmt: skip
         self._names = names
+        self._places = {name: place for place, name in enumerate(names)}
         self._kinds = kinds
         self._words = [value for value in reading.missing_values if isinstance(value, str)]
         self._options: dict[str, Any] = {
@@ -213,7 +215,7 @@ class _Parser:
 
     def _read(self, block: Block, names: Collection[str]) -> dict[str, pd.Series] | None:
         """Parse some columns; None when one of numbers holds something else."""
-        places = {name: self._names.index(name) for name in names}
+        places = {name: self._places[name] for name in names}
         types: dict[Any, Any] = {
             places[name]: object if name in self._written else np.float64
             for name in names

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import re
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -15,6 +16,9 @@ from mmts.errors import DataError, raise_all
 _DELIMITERS = (",", ";", "\t", "|")
 _PIECE = 1 << 16
 _LONGEST_HEADER = 1 << 22
+_MOST_SKIPPED = 10_000
+"""Rows that may stand before the header, empty or comments."""
+
 _QUOTED = re.compile(r'"[^"]*"')
 _SEPARATOR = re.compile(rb"sep=([,;\t|])")  # as spreadsheets tell one another
 _WEB_PAGE = re.compile(r"\s*<(!doctype|html|\?xml|head|body)", re.IGNORECASE)
@@ -53,6 +57,8 @@ def read_header(
     row, delimiter = 1, reading.delimiter
     comments: dict[int, bytes] = {}
     while True:
+        if row > _MOST_SKIPPED:
+            raise DataError(f"{where}: no header was found. Give a CSV file with a header.")
         line, rest = _next_line(stream, start, bare_returns, where)
         if not line and not rest:
             raise DataError(f"{where}: the file is empty. Give a CSV file with a header.")
@@ -95,13 +101,12 @@ def read_header(
 
 def require_unique_names(names: Collection[str], where: str) -> None:
     """Raise DataError when two columns share a name; those without one may be several."""
-    listed = list(names)
     raise_all(
         DataError,
         (
-            f"{where}: {listed.count(name)} columns are named {name!r}. Give each its own name."
-            for name in dict.fromkeys(listed)
-            if name and listed.count(name) > 1
+            f"{where}: {count} columns are named {name!r}. Give each its own name."
+            for name, count in Counter(names).items()
+            if name and count > 1
         ),
     )
 
@@ -150,8 +155,9 @@ def _decode(line: bytes, where: str, row: int) -> str:
 
 def not_utf8(where: str, row: int, data: bytes, place: int) -> str:
     """Say which bytes are not UTF-8, and what they are likely to be."""
-    word = re.search(rb"[^\s,;\t|\"]*$", data[:place])
-    begin = place if word is None else word.start()
+    begin = max(place - 40, 0)
+    word = re.search(rb"[^\s,;\t|\"]*$", data[begin:place])
+    begin = place if word is None else begin + word.start()
     ending = re.match(rb"[^\s,;\t|\"]*", data[place : place + 40])
     whole = data[begin : place + (len(ending[0]) if ending else 1)].decode("latin-1")
     return (

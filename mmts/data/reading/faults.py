@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from mmts.errors import DataError, raise_all
+from mmts.errors import DataError, raise_all, shortened
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,8 @@ class Faults:
 
 
 def _line(fault: _Fault) -> str:
-    return f"{fault.place}: {fault.said}{and_more(fault.count)}. {fault.remedy}"
+    said, remedy = shortened(fault.said), shortened(fault.remedy)
+    return f"{fault.place}: {said}{and_more(fault.count)}. {remedy}"
 
 
 def and_more(count: int) -> str:

@@ -26,7 +26,10 @@ from mmts.data.reading.stamps import DAY, UNIX, StampReader
 from mmts.data.reading.zones import localize, localize_latest
 from mmts.data.schema import ColumnSchema, StreamSchema
 from mmts.data.table import Table, Words
-from mmts.errors import DataError, nearest, raise_all
+from mmts.errors import DataError, nearest, raise_all, shortened
+
+MOST_COLUMNS = 10_000
+"""Columns that are read unless they are named."""
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +49,11 @@ def choose_columns(source: Source, stream: StreamConfig) -> tuple[ColumnSchema, 
             raise DataError(
                 f"{name_of(source)}: a column has no name. Name it, take it out, or list the "
                 "columns to read under 'past'."
+            )
+        if len(header) > MOST_COLUMNS:
+            raise DataError(
+                f"{name_of(source)}: {len(header):,} columns, of which none is named. List those "
+                f"to read under 'past'; of all, {MOST_COLUMNS:,} at most are read."
             )
         roles = {c: "past" for c in header if c not in keys}
     for column in (*stream.category, *stream.flag, *stream.text):
@@ -177,7 +185,8 @@ def _require_columns(headers: Headers, wanted: tuple[str, ...]) -> None:
 
 
 def _listing(names: tuple[str, ...]) -> str:
-    return f"; the file has {', '.join(names[:12])}{', ...' if len(names) > 12 else ''}."
+    shown = shortened(", ".join(names[:12]))
+    return f"; the file has {shown}{', ...' if len(names) > 12 else ''}."
 
 
 class _RawTable:

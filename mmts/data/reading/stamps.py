@@ -19,6 +19,7 @@ from mmts.data.reading.cells import NumberReader, is_time_like, plain_values
 from mmts.data.reading.faults import Faults, Rows
 from mmts.data.reading.formats import epoch_of, formats_of, is_pattern, parse_format
 from mmts.data.reading.sinks import ColumnSink, MemorySinks
+from mmts.data.reading.zones import FIRST_TIME, LAST_TIME
 from mmts.errors import DataError
 
 Times = npt.NDArray[np.int64]
@@ -59,6 +60,7 @@ class StampReader:
         self._pattern = reading.time_format
         self._sink = sink
         self._to_end = to_end
+        self._in_zone = reading.time_zone is not None
         self._foreign: tuple[Rows, int, str, int] | None = None
         self._fitting: dict[str, int] = {}
         self._misfit: tuple[Rows, int, str, int] | None = None
@@ -77,17 +79,17 @@ class StampReader:
         """Read the cells of a chunk."""
         cells = plain_values(cells)
         if is_time_like(cells.dtype):
-            self._sink.append(self._read_datetimes(cells, rows, faults))
+            self._append(self._read_datetimes(cells, rows, faults), rows, faults)
             return
         self.are_dates = False
         if self._epochs is not None:
-            self._sink.append(self._read_epochs(cells, rows, faults))
+            self._append(self._read_epochs(cells, rows, faults), rows, faults)
             return
         if self._pattern is None and not self._to_end and self._foreign is None:
             times = _parse_quickly(cells)
             if times is not None:
                 self._note_offsets(np.zeros(len(times), dtype=bool), rows, cells, faults)
-                self._sink.append(times)
+                self._append(times, rows, faults)
                 return
         text = _as_text(cells)
         missing = text.isna().to_numpy()
@@ -105,9 +107,9 @@ class StampReader:
             )  # fmt: skip
             self._set_offset("%z" in self._pattern, rows, 0, text, faults)
             times = _microseconds(parsed)
-            self._sink.append(self._end_of_days(times, text, rows, faults))
+            self._append(self._end_of_days(times, text, rows, faults), rows, faults)
             return
-        self._sink.append(self._read_plain(text, missing, rows, faults))
+        self._append(self._read_plain(text, missing, rows, faults), rows, faults)
 
     def finish(self, faults: Faults) -> None:
         """Say, when all chunks are read, what time_format would fit the cells."""
@@ -130,6 +132,20 @@ class StampReader:
             said = f"{other!r} is not written as the rows before it ({cell!r})"
             remedy = "Write all times alike."
         faults.add(rows, row, count, self._column, said, remedy, "time")
+
+    def _append(self, times: Times, rows: Rows, faults: Faults) -> None:
+        """Hand times on that lie within the calendar."""
+        # Somewhere on Earth the calendar ends a day earlier, and a date may yet become its end.
+        margin = 2 * DAY if self._to_end else DAY if self._in_zone or self.has_offset else 0
+        first, last = FIRST_TIME + margin, LAST_TIME - margin
+        if self._to_end:
+            # By such a time one writes that a row is never known, or always was.
+            times = np.clip(times, first, last)
+        outside = (times < first) | (times > last)
+        faults.add_mask(
+            rows, outside, self._column, "the time lies beyond the calendar", "Correct it.", "far",
+        )  # fmt: skip
+        self._sink.append(np.where(outside, 0, times))
 
     def _read_datetimes(self, cells: pd.Series, rows: Rows, faults: Faults) -> Times:
         if pd.api.types.is_timedelta64_dtype(cells.dtype):
@@ -154,7 +170,8 @@ class StampReader:
         missing = np.isnan(values) & [c != c or not str(c).strip() for c in written]
         faults.add_mask(rows, missing, self._column, "the time is empty", "Fill it in.", "empty")
         # Up to the year 5138 for seconds, and 2255 for microseconds, floats hold whole units.
-        micros = np.nan_to_num(values) * UNIX[self._pattern]
+        with np.errstate(over="ignore"):
+            micros = np.nan_to_num(values) * UNIX[self._pattern]
         outside = np.abs(micros) > 9e15
         faults.add_mask(
             rows, outside, self._column, f"the number is no time in {self._pattern}",

@@ -15,6 +15,9 @@ from mmts.data.times import format_times
 Times = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
+FIRST_TIME, LAST_TIME = -62_135_596_800_000_000, 253_402_300_799_999_999
+"""Begin of the year 1, and end of 9999."""
+
 _BLOCK = 1 << 20
 _HALF_DAY = 43_200_000_000
 

@@ -1,0 +1,173 @@
+"""Tables from strangers, as large and as odd as they like: read right, or refused in words."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from mmts.data.config import StreamConfig
+from mmts.data.reading.dialect import not_utf8
+from mmts.data.reading.reader import choose_columns, read_table
+from mmts.data.table import Table
+from mmts.errors import DataError
+from tests.conftest import ROOT
+
+HEAD = "time,x\n2024-01-01,1\n"
+
+
+def read(path: Path, data: str | bytes, **stream: Any) -> Table:
+    path.write_bytes(data if isinstance(data, bytes) else data.encode())
+    config = StreamConfig.model_validate({"path": "x", "time": "time", **stream})
+    return read_table(path, config, choose_columns(path, config))
+
+
+def refusal(path: Path, data: str | bytes, **stream: Any) -> str:
+    with pytest.raises(DataError) as caught:
+        read(path, data, **stream)
+    assert len(str(caught.value)) < 15_000
+    return str(caught.value)
+
+
+def test_a_hundred_thousand_columns_are_refused_unless_some_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "wide.csv"
+    names = ",".join(f"c{number}" for number in range(100_000))
+    data = f"time,x,{names}\n2024-01-01,1,{','.join('2' * 100_000)}\n"
+    assert "100,002 columns, of which none is named" in refusal(path, data)
+    assert read(path, data, past=["x", "c99999"]).columns["c99999"].tolist() == [2.0]
+
+
+def test_very_many_columns_of_one_name_are_told_on_a_page(tmp_path: Path) -> None:
+    names = ",".join(f"c{number % 20_000}" for number in range(40_000))
+    said = refusal(tmp_path / "doubled.csv", f"time,{names}\n")
+    assert "2 columns are named 'c0'" in said
+    assert said.endswith("... and 19900 more such faults.")
+
+
+@pytest.mark.parametrize("cell", ["z" * 10_000_000, "7" * 10_000_000, '"' + "z\n" * 100_000 + '"'])
+def test_a_cell_that_fills_a_book_is_told_in_a_line(tmp_path: Path, cell: str) -> None:
+    said = refusal(tmp_path / "long.csv", f"{HEAD}2024-01-02,{cell}\n", past=["x"])
+    assert "row 3" in said
+    assert len(said) < 2000
+
+
+def test_a_cell_that_fills_a_book_may_be_prose(tmp_path: Path) -> None:
+    words = read(tmp_path / "a.csv", f"{HEAD}2024-01-02,{'z' * 10_000_000}\n", text=["x"])
+    assert len(words.words("x").words[1]) == 10_000_000
+
+
+def test_names_that_mean_something_to_others_are_names(tmp_path: Path) -> None:
+    names = ["__proto__", "constructor", "__class__", "=cmd|' /C calc'!A0"]
+    table = read(tmp_path / "a.csv", f"time,{','.join(names)}\n2024-01-01,1,2,3,4\n", past=names)
+    assert [float(table.numbers(name)[0]) for name in names] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("stamp", "stream"),
+    [
+        ("0000-01-01", {}),
+        ("0001-01-01", {"time_zone": "Asia/Tokyo"}),
+        ("9999-12-31 23:59:59", {"time_zone": "America/New_York"}),
+        ("9999-12-31T23:00:00-14:00", {}),
+        ("300000-01-01", {}),
+        ("9e300", {"time_format": "unix_us"}),
+        ("inf", {"time_format": "unix_ms"}),
+    ],
+)
+def test_a_time_outside_of_all_calendars_is_refused(
+    tmp_path: Path, stamp: str, stream: dict[str, Any]
+) -> None:
+    said = refusal(tmp_path / "a.csv", f"time,x\n{stamp},1\n", **stream)
+    assert "row 2, column 'time'" in said
+
+
+def test_a_row_that_is_never_known_may_say_so_by_the_last_day(tmp_path: Path) -> None:
+    data = "time,known,x\n2024-01-01,9999-12-31,1\n2024-01-02,2024-01-03,2\n"
+    table = read(
+        tmp_path / "a.csv", data, past=["x"], available_at="known", time_zone="America/New_York"
+    )
+    assert table.available is not None
+    assert pd.Timestamp(int(table.available[0]), unit="us").year == 9999
+
+
+def test_what_pandas_once_wrote_beside_a_table_may_be_anything(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {"time": ["2024-01-01"], "x": [1.0]}
+    note = {b"pandas": b'{"index_columns": [, "columns'}
+    path = tmp_path / "table.parquet"
+    pq.write_table(pa.table(columns).replace_schema_metadata(note), path)
+    config = StreamConfig(path="x", time="time", past=("x",))
+    assert read_table(path, config, choose_columns(path, config)).numbers("x").tolist() == [1.0]
+
+
+def test_a_header_is_not_looked_for_without_end(tmp_path: Path) -> None:
+    assert "no header was found" in refusal(tmp_path / "a.csv", "#\n" * 200_000 + HEAD)
+    assert "no header was found" in refusal(tmp_path / "a.csv", "a" * 9_000_000)
+
+
+def test_bytes_that_are_not_utf8_are_shown_with_their_word_alone() -> None:
+    data = b"x" * 200_000 + b"\xff" + b"y" * 200_000
+    assert len(not_utf8("a.csv", 1, data, 200_000)) < 400
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    pipe, config = tmp_path / "pipe.csv", StreamConfig(path="x", time="time", past=("x",))
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path / "folder.csv", Path("/dev/zero")):
+        with pytest.raises(DataError):
+            choose_columns(path, StreamConfig(path="x", time="time"))
+        with pytest.raises(DataError):
+            read_table(path, config, ())
+
+
+IN_A_CHILD = """
+import resource, sys
+from mmts.data.config import StreamConfig
+from mmts.data.reading.reader import choose_columns, read_table
+from mmts.errors import DataError
+mapped = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+room = mapped + (500 << 20)
+resource.setrlimit(resource.RLIMIT_AS, (room, room))
+for path in sys.argv[1:]:
+    config = StreamConfig(path="x", time="time", past=("x",))
+    try:
+        read_table(path, config, choose_columns(path, config))
+    except DataError as error:
+        print(len(str(error)) < 15_000)
+"""
+
+
+def test_a_row_without_end_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "long.csv"
+    with path.open("wb") as file:
+        file.write(HEAD.encode() + b"2024-01-02,")
+        for _ in range(9):
+            file.write(b"1" * (1 << 23))
+    config = StreamConfig(path="x", time="time", past=("x",))
+    with pytest.raises(DataError, match="row 3: longer than"):
+        read_table(path, config, choose_columns(path, config))
+
+
+@pytest.mark.slow
+def test_a_bomb_takes_no_more_memory_than_its_blocks(tmp_path: Path) -> None:
+    for name, piece in (("zeros", b"\0"), ("row", b"1"), ("lines", b"\n"), ("header", b"a")):
+        with gzip.open(tmp_path / f"{name}.csv.gz", "wb", compresslevel=1) as file:
+            if name != "header":
+                file.write(HEAD.encode())
+            for _ in range(12):
+                file.write(piece * (1 << 26))
+    # Each unpacks to 800 MB: zeros, a row without end, blank lines, and a header without end.
+    files = sorted(tmp_path.iterdir())
+    command = [sys.executable, "-c", IN_A_CHILD, *files]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    # A file that ends in blank lines is a table.
+    assert done.stdout.split() == ["True"] * 3
