@@ -20,6 +20,7 @@ import typer
 from mmts.errors import MmtsError, OutputError
 from mmts.files import output_error
 from mmts.interrupts import Terminated
+from mmts.tracking.secrets import hide_secrets
 
 # Told to users in docs/commands.md.
 FAILED = 1
@@ -85,7 +86,7 @@ def sigterm_told_apart() -> Iterator[None]:
 
 
 def _end_with(error: MmtsError) -> NoReturn:
-    print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    print(f"{type(error).__name__}: {hide_secrets(str(error))}", file=sys.stderr)
     sys.exit(USER_ERROR)
 
 
@@ -196,5 +197,5 @@ class _PlainFormatter(logging.Formatter):
     """The message alone; a warning says that it is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        message = record.getMessage()
+        message = hide_secrets(record.getMessage())
         return f"warning: {message}" if record.levelno >= logging.WARNING else message
