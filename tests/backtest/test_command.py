@@ -36,7 +36,7 @@ def test_shows_scores_wins_and_a_verdict(
     assert " of 3" in shown.stdout
     assert "Over 3 cut-offs, the model's mean MAE of load" in shown.stdout
     assert "coverage of 80%" in shown.stdout
-    assert {path.name for path in folder.iterdir()} == FILES
+    assert {path.name for path in folder.glob("[!.]*")} == FILES
 
 
 def test_files_tell_the_same(done: tuple[subprocess.CompletedProcess[str], Path]) -> None:

@@ -205,7 +205,7 @@ def complete(words: str, cwd: Path) -> list[str]:
 
 def test_a_shell_completes_commands_and_options(tmp_path: Path) -> None:
     assert complete("mmts tr", tmp_path) == ["train"]
-    assert set(complete("mmts runs ", tmp_path)) == {"list", "compare"}
+    assert set(complete("mmts runs ", tmp_path)) == {"list", "compare", "sync"}
     assert "--quiet" in complete("mmts train x.yaml --q", tmp_path)
     assert set(complete("mmts evaluate best.mmts --split ", tmp_path)) == {"test", "validation"}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor
 
 from mmts.config import load_config
 from mmts.errors import ConfigError, RunError
@@ -25,10 +26,11 @@ def stopped(tmp_path: Path) -> tuple[Path, Path]:
     path, folder = write_world(tmp_path / "world", settings), tmp_path / "runs/one"
     descend = Optimisation.descend
 
-    def press(optimisation: Optimisation, step: int) -> None:
-        descend(optimisation, step)
+    def press(optimisation: Optimisation, step: int) -> Tensor:
+        norm = descend(optimisation, step)
         if step == 1:
             signal.raise_signal(signal.SIGINT)
+        return norm
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Optimisation, "descend", press)

@@ -15,6 +15,7 @@ from typing import Any
 import mlflow
 import pytest
 import torch
+from torch import Tensor
 
 from mmts.checkpoint import build_model, load_checkpoint
 from mmts.config import ExperimentConfig, load_config
@@ -303,11 +304,11 @@ def test_processes_that_were_stopped_go_on_together(
     whole = train(config, tmp_path / "whole" / "run")
     descend, steps = Optimisation.descend, []
 
-    def press_once(optimisation: Optimisation, step: int) -> None:
+    def press_once(optimisation: Optimisation, step: int) -> Tensor:
         steps.append(step)
         if len(steps) == 20:
             signal.raise_signal(signal.SIGINT)
-        descend(optimisation, step)
+        return descend(optimisation, step)
 
     monkeypatch.setattr(Optimisation, "descend", press_once)
     with pytest.raises(KeyboardInterrupt):

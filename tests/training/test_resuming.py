@@ -180,12 +180,12 @@ def test_a_second_signal_does_not_wait_and_harms_nothing(
     original = Optimisation.descend
     taken = []
 
-    def press_twice(optimisation: Optimisation, step: int) -> None:
+    def press_twice(optimisation: Optimisation, step: int) -> torch.Tensor:
         if step == 25:
             press()
             press()
         taken.append(step)
-        original(optimisation, step)
+        return original(optimisation, step)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Optimisation, "descend", press_twice)
