@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import posixpath
 import re
@@ -20,6 +21,8 @@ from mmts.tracking.outbox import Outbox
 from mmts.tracking.secrets import hide_secrets
 from mmts.tracking.store import locate_store
 from mmts.tracking.surroundings import mlflow_settings
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Status = Literal["FINISHED", "FAILED", "KILLED"]
@@ -271,13 +274,20 @@ def reopen_run(
     """Open an earlier run to add to it; how it ended stays as it is.
 
     run_id: from the run's checkpoint. folder: of that checkpoint; where neither it nor the
-    checkpoint knows of a run, nothing is recorded.
+    checkpoint knows of a run, nothing is recorded. A server that a checkpoint alone names is not
+    asked: that may be anybody's, and would be told the name and password that are for another.
     """
     place = locate_store(config.uri, store)
     journal = journal_of(folder, run_id)
     is_kept = journal.path.exists()
     is_gone = place.database is not None and not place.database.exists()
     if not config.enabled or (not is_kept and (run_id is None or is_gone)):
+        return TrackedRun(None)
+    if not is_kept and place.is_server:
+        logger.warning(
+            "%s is not told of this: the checkpoint names it, and is not in the folder of its run",
+            place.shown,
+        )
         return TrackedRun(None)
     journal.begin()
     if not is_kept:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import socket
 import subprocess
 import sys
 import uuid
@@ -206,6 +207,21 @@ def test_reopening_a_run_that_the_store_does_not_know_warns_and_goes_on(
     (record,) = caplog.records
     assert "nothing is recorded" in record.getMessage()
     assert "0" * 32 in record.getMessage()
+
+
+def test_a_server_that_a_lone_checkpoint_names_is_not_asked(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.1)
+        config = TrackingConfig(uri=f"http://127.0.0.1:{listener.getsockname()[1]}")
+        run = reopen_run(config, "0" * 32, folder=tmp_path, store=tmp_path)
+        run.log_metrics({"test/mae": 1.0}, 0)
+        run.finish("FINISHED")
+        with pytest.raises(TimeoutError):
+            listener.accept()
+    assert "is not told of this: the checkpoint names it" in caplog.text
+    assert not list(tmp_path.iterdir())
 
 
 def test_reopening_makes_no_store_where_there_is_none(tmp_path: Path) -> None:
