@@ -188,11 +188,12 @@ def measure(
     return seconds
 
 
-def write_experiment(folder: Path, model: str, batch: int, steps: int) -> ExperimentConfig:
+def write_experiment(
+    folder: Path, model: str, batch: int, steps: int, num_rows: int = 120_000
+) -> ExperimentConfig:
     """Write the data, once, and the config."""
     data = folder / "load.csv"
     if not data.exists():
-        num_rows = 120_000
         random = np.random.default_rng(0)
         table = pd.DataFrame(
             random.standard_normal((num_rows, CHANNELS)).round(4),
