@@ -18,6 +18,8 @@ from mmts.config import load_config
 from mmts.experiment import train
 from mmts.folder_lock import LOCK
 from mmts.run_folders.history import read_history
+from mmts.tracking.journal import RECORDS, Journal
+from mmts.training.state import read_state
 from tests.factories import write_world
 from tests.faults.disk import FaultyDisk, run_here, snapshot
 from tests.tuning.worlds import make_searched_settings
@@ -71,8 +73,14 @@ def is_whole(name: str, content: bytes, folder: Path) -> bool:
         case ".db":
             with closing(sqlite3.connect(folder / name)) as database:
                 return database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        case ".jsonl" if Path(name).name == RECORDS:
+            # Appended to and not replaced: a line that was torn is dropped by whoever reads it.
+            place = (folder / name).parent
+            assert list(Journal(place, place.parent).read())
         case ".jsonl":
             read_history(folder / name)
+        case ".safetensors":
+            read_state((folder / name).parent)
         case ".yaml":
             yaml.safe_load(content)
         case ".mmts":
@@ -101,12 +109,15 @@ def inject(
     assert reference
     # The last of all is the sync of a folder, without which a file is whole too.
     numbers = range(1, last or len(disk.operations), every)
-    told = 0
+    injected = told = 0
     for number in numbers:
         capsys.readouterr()
         code, disk = trial.run(number)
         heard = capsys.readouterr().err
-        assert disk.has_failed
+        if not disk.has_failed:
+            # By the clock, a training keeps its state a few times more or less.
+            continue
+        injected += 1
         changed = trial.changed()
         assert not [name for name in changed if ".mmts-" in name], disk.operations[number - 1]
         for name, content in changed.items():
@@ -120,8 +131,8 @@ def inject(
         assert heard.rstrip().endswith(("before stays as it was.", "with what is missing."))
         told += 1
     assert told
-    print(f"{len(numbers)} faults injected, {told} of them told")
-    return len(numbers)
+    print(f"{injected} faults injected, {told} of them told")
+    return injected
 
 
 def prepare(tiny: Path, good: Path, *outputs: str) -> Path:
@@ -184,7 +195,7 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
         pytest.param("evaluate", 4, marks=pytest.mark.slow),
         pytest.param("backtest", 1, marks=pytest.mark.slow),
         pytest.param("refit", 3, marks=pytest.mark.slow),
-        pytest.param("train", 1, marks=pytest.mark.slow),
+        pytest.param("train", 3, marks=pytest.mark.slow),
         pytest.param("tune", 3, marks=pytest.mark.slow),
     ],
 )
