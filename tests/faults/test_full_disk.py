@@ -55,13 +55,14 @@ def test_a_training_ends_where_the_disk_is_full_and_keeps_what_it_had(
     config = write_tiny_world(tmp_path / "world")
     assert mmts("train", config, "--run-dir", tmp_path / "run").returncode == 0
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "run").iterdir()}
-    # Room for all that there is in the end, and for no checkpoint beside the one it replaces.
+    # Room for all that there is in the end, and for nothing beside what it replaces: a checkpoint,
+    # or the state of the training.
     needed = sum(-(-size // PAGE) * PAGE for size in sizes.values())
     fill(small_disk, leave=needed + sizes["best.mmts"] // 2)
     done = mmts("train", config, "--run-dir", small_disk / "run")
     assert_told(
         done,
-        ".mmts: cannot be written: No space left on device. Make room there, or name another",
+        ": cannot be written: No space left on device. Make room there, or name another",
         f"stopped: {small_disk / 'run'} keeps what was written before",
     )
     for name in ("best.mmts", "last.mmts"):

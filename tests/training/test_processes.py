@@ -321,6 +321,7 @@ def test_processes_that_were_stopped_go_on_together(
     for file in (whole.checkpoint, whole.folder / "last.mmts"):
         _, one = load_checkpoint(file)
         _, other = load_checkpoint(result.folder / file.name)
+        # By as much as two of their trainings differ that nobody stops: sums are rounded otherwise.
         for name, weight in one.state_dict().items():
-            assert torch.equal(other.state_dict()[name], weight), name
+            torch.testing.assert_close(other.state_dict()[name], weight, rtol=0, atol=1e-5)
     assert [run.info.status for run in runs_in(tmp_path / "stopped")] == ["FINISHED"]
