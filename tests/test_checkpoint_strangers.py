@@ -51,6 +51,7 @@ def test_one_flipped_bit_anywhere_is_noticed(tmp_path: Path) -> None:
         path.write_bytes(flipped)
         with pytest.raises(CheckpointError):
             read_info(path)
+    print(f"{len(places)} files with a flipped bit refused")
 
 
 def test_a_flipped_weight_is_told_as_damage(tmp_path: Path) -> None:
@@ -70,6 +71,7 @@ def test_a_file_of_any_other_length_is_refused(tmp_path: Path) -> None:
         path.write_bytes(data)
         with pytest.raises(CheckpointError, match=r"not a checkpoint|damaged"):
             load_checkpoint(path)
+    print(f"{len(lengths) + 2} files of a wrong length refused")
 
 
 def test_a_new_format_without_its_digest_is_refused(tmp_path: Path) -> None:

@@ -36,11 +36,6 @@ PATIENCE = 60.0
 
 
 @pytest.fixture(scope="module")
-def untracked(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return look_at(train_in(tmp_path_factory.mktemp("untracked"), {"enabled": False}))
-
-
-@pytest.fixture(scope="module")
 def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return one place for all: MLflow asks once for that of a run, which here is always r1."""
     return tmp_path_factory.mktemp("artifacts")

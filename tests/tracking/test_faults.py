@@ -39,11 +39,6 @@ PATIENCE = 90.0
 
 
 @pytest.fixture(scope="module")
-def untracked(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return look_at(train_in(tmp_path_factory.mktemp("untracked"), {"enabled": False}))
-
-
-@pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
     with mlflow_server(tmp_path_factory.mktemp("server")) as server:
         yield server
