@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from accuracy_runs import FIXED_RIDGE
+from accuracy_runs import FIXED_RIDGE, OF_MEAN
 from accuracy_sets import MEAN, RIDGE_MARK, AccuracySet, Scores
 from real_runs import Record
 
@@ -31,11 +31,16 @@ def set_table(chosen: AccuracySet, runs: Runs) -> list[tuple[str, ...]]:
         cells = ["/".join(short(v) for v in marks[h]) if h in marks else "" for h in horizons]
         rows.append((name, *cells, *([_mean_cell(chosen, marks)] if has_mean else []), ""))
     for name, by_horizon in runs.items():
-        cells = [_cell([run["test"] for run in by_horizon.get(h, ())]) for h in horizons]
-        mean = [_cell(_mean_by_seed(horizons, by_horizon))] if has_mean else []
+        every = [run for found in by_horizon.values() for run in found]
         seeds = max((len(found) for found in by_horizon.values()), default=0)
-        trained = any(run["seed"] for found in by_horizon.values() for run in found)
-        rows.append((name, *cells, *mean, str(seeds) if trained else ""))
+        for ending in ("", OF_MEAN):
+            key = f"test{ending}"
+            if not all(key in run for run in every):
+                continue
+            cells = [_cell([run[key] for run in by_horizon.get(h, ())]) for h in horizons]
+            mean = [_cell(_mean_by_seed(horizons, by_horizon, key))] if has_mean else []
+            trained = any(run["seed"] for run in every)
+            rows.append((f"{name}{ending}", *cells, *mean, str(seeds) if trained else ""))
     return rows
 
 
@@ -102,10 +107,10 @@ def mean_score(chosen: AccuracySet, by_horizon: Mapping[int, Sequence[Record]]) 
 
 
 def _mean_by_seed(
-    horizons: Sequence[int], by_horizon: Mapping[int, Sequence[Record]]
+    horizons: Sequence[int], by_horizon: Mapping[int, Sequence[Record]], key: str = "test"
 ) -> list[Record]:
     """Return the mean over horizons of each seed that has run at all of them."""
-    by_seed = [{run["seed"]: run["test"] for run in by_horizon.get(h, ())} for h in horizons]
+    by_seed = [{run["seed"]: run[key] for run in by_horizon.get(h, ())} for h in horizons]
     complete = set.intersection(*(set(found) for found in by_seed))
     return [
         {m: float(np.mean([found[seed][m] for found in by_seed])) for m in ("mse", "mae")}

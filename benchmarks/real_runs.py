@@ -86,7 +86,7 @@ def run_model(config: ExperimentConfig) -> Record:
     scores = {}
     for split, windows in forecasts.items():
         median, mean = (
-            standardised_errors(windows, dataset, *outputs)
+            standardise(windows.point(*outputs) - windows.actual, dataset)
             for outputs in (("0.5", "mean"), ("mean", "0.5"))
         )
         scores[split] = score(median, mean, windows.observed, windows.origins, dataset)
@@ -106,14 +106,13 @@ def train_and_forecast(
         }
 
 
-def standardised_errors(windows: WindowForecasts, dataset: Dataset, *outputs: str) -> Array:
-    """Return what the first of these outputs missed by, (window, horizon, target).
+def standardise(missed: Array, dataset: Dataset) -> Array:
+    """Return (window, horizon, target) in the train split's standard deviations.
 
-    In the train split's standard deviations, as the literature has it.
+    As the literature has it.
     """
     numbers = dataset.scaling[dataset.schema.target_stream].numbers
-    scale = [numbers[column].scale for column in dataset.schema.target_columns]
-    return (windows.point(*outputs) - windows.actual) / scale
+    return missed / [numbers[column].scale for column in dataset.schema.target_columns]
 
 
 def run_baseline(config: ExperimentConfig, name: str) -> Record:

@@ -16,6 +16,8 @@ from mmts.interactions.base import InteractionSettings
 from mmts.interactions.graph import Node
 from mmts.model import module_key
 
+_NETWORK_SHARE = "network_share.chosen"
+
 
 def upgrade(settings: dict[str, Any]) -> None:
     """Bring the description in an older checkpoint to the form of the newest, in place.
@@ -40,6 +42,8 @@ def upgrade(settings: dict[str, Any]) -> None:
     if settings.get("format_version") == 8:
         # The file stated no digest, and the description is the same.
         settings["format_version"] = 9
+    if settings.get("format_version") == 9:
+        _upgrade_to_10(settings)
 
 
 def upgrade_weights(
@@ -60,6 +64,8 @@ def upgrade_weights(
         _weights_to_4(model, tensors)
     if version <= 5:
         _weights_to_6(tensors)
+    if version <= 9:
+        _weights_to_10(model, tensors)
 
 
 def _weights_to_3(config: ExperimentConfig, schema: DataSchema, tensors: dict[str, Tensor]) -> None:
@@ -125,6 +131,24 @@ def _upgrade_to_8(settings: dict[str, Any]) -> None:
     except (KeyError, TypeError):
         return
     settings["format_version"] = 8
+
+
+def _upgrade_to_10(settings: dict[str, Any]) -> None:
+    """The linear path read all of a calendar, and all of the network counted; see the weights."""
+    try:
+        settings["config"]["training"]["shrinkage"] = False
+        linear = settings["config"]["model"]["linear"]
+        if linear is not None:
+            linear["calendar"] = "all"
+    except (KeyError, TypeError):
+        return
+    settings["format_version"] = 10
+
+
+def _weights_to_10(model: Mapping[str, Tensor], tensors: dict[str, Tensor]) -> None:
+    """The share of the network was not chosen."""
+    if _NETWORK_SHARE in model:
+        tensors.setdefault(_NETWORK_SHARE, torch.ones(()))
 
 
 def _weights_to_4(model: Mapping[str, Tensor], tensors: dict[str, Tensor]) -> None:

@@ -26,7 +26,7 @@ from mmts.interactions.presets import DEFAULT_INTERACTIONS, InteractionEntry, ex
 from mmts.layers.initialisation import seeded
 from mmts.layers.window_norm import measure_scale, normalise_window, unit_scale
 from mmts.linear.path import LinearConfig, LinearPath
-from mmts.linear.share import LinearShare
+from mmts.linear.share import LinearShare, NetworkShare
 from mmts.tokens import Tokens
 
 MAX_LAYERS = 4096
@@ -172,6 +172,7 @@ class MultimodalForecaster(nn.Module):
         if config.linear is not None:
             self.linear = LinearPath(schema, vocabulary_sizes, config.linear, len(self.outputs))
             self.linear_share = LinearShare(head.dim, len(self.target_channels))
+            self.network_share = NetworkShare()
             # So that training begins with what the linear path says.
             self.head.begin_at_zero()
 
@@ -184,6 +185,19 @@ class MultimodalForecaster(nn.Module):
         """Return forecasts (batch, horizon, target, output).
 
         observer: told of everything that an edge adds.
+        """
+        linear, whole = self.forecast_in_parts(batch, observer)
+        if linear is None or self.training:
+            return whole
+        forecast: Tensor = self.network_share(linear, whole)
+        return forecast
+
+    def forecast_in_parts(
+        self, batch: Batch, observer: EdgeObserver | None = None
+    ) -> tuple[Tensor | None, Tensor]:
+        """Return what the linear path says alone, where there is one, and what all parts say.
+
+        Each (batch, horizon, target, output).
         """
         streams = batch.streams
         if self.training and self.stream_dropout > 0:
@@ -204,9 +218,8 @@ class MultimodalForecaster(nn.Module):
         )
         said: Tensor = self.head(decoded)
         if linear is None:
-            return scale.restore(said)
-        forecast: Tensor = self.linear_share(decoded, linear, scale) + scale.widen(said)
-        return forecast
+            return None, scale.restore(said)
+        return linear, self.linear_share(decoded, linear, scale) + scale.widen(said)
 
     def switch_edge(self, name: str, scale: float) -> None:
         """Multiply what an edge adds; 0 switches it off, 1 on."""

@@ -92,6 +92,14 @@ def test_every_format_loads_for_ever(version: int) -> None:
         )
 
 
+@pytest.mark.parametrize("version", range(5, 10))
+def test_before_format_10_the_whole_network_counted(version: int) -> None:
+    info, model = load_checkpoint(FORMATS / f"format_{version}.mmts")
+    assert model.linear is not None
+    assert model.network_share.chosen == 1
+    assert not info.config.training.shrinkage
+
+
 @pytest.mark.parametrize("version", range(1, 8))
 def test_every_step_of_an_older_format_has_a_query_of_its_own(version: int) -> None:
     info, _ = load_checkpoint(FORMATS / f"format_{version}.mmts")

@@ -21,7 +21,7 @@ from mmts.errors import CheckpointError
 from tests.conftest import ROOT, Command
 from tests.test_checkpoint import metadata_of
 
-TRUE = ROOT / "tests/checkpoints/format_9.mmts"
+TRUE = ROOT / "tests/checkpoints/format_10.mmts"
 
 
 def forge(path: Path, change: Callable[[dict[str, Any]], object]) -> Path:

@@ -95,7 +95,8 @@ class Refits:
         )
         model = config.model
         if model.linear is not None:
-            model = model.model_copy(update={"linear": LinearConfig()})
+            linear = LinearConfig(calendar=model.linear.calendar)
+            model = model.model_copy(update={"linear": linear})
         training = config.training.model_copy(update={"devices": 1})
         return config.model_copy(update={"data": data, "model": model, "training": training})
 

@@ -21,6 +21,11 @@ Level = Literal["last", "mean", "zero"]
 """What past values are relative to: the last one observed, the mean of those in the window, or the
 mean of the train split, which is zero."""
 
+CalendarPart = Literal["horizon", "all"]
+"""Which steps of a calendar are read: those of the horizon, or those of the context too."""
+
+_HOLIDAY = "holiday"
+
 
 def relative_to(level: Level, values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
     """Return values less their level, and that level, (batch, 1, channel).
@@ -61,6 +66,9 @@ class WindowFeatures:
     their age. A stream on a grid has one age, that of its last row. Numbers of the past are
     relative to their level: what drifts is else extrapolated to where no training window ever was.
     The level of the target is a feature of its own. Other numbers are zero where not observed.
+
+    Of a calendar the horizon is laid out alone, as the steps before it tell the same, and of
+    holidays the context too; it has no flags and no age, as it is always there.
     """
 
     def __init__(
@@ -68,17 +76,23 @@ class WindowFeatures:
         schema: DataSchema,
         category_sizes: Mapping[str, Mapping[str, int]],
         level: Level = "last",
+        calendar: CalendarPart = "horizon",
     ) -> None:
         """Build for a schema; category_sizes: per stream, the largest code of each category."""
         self.schema = schema
         self.level = level
+        self.calendar = calendar
         self.category_sizes = category_sizes
 
     def __call__(self, streams: Mapping[str, StreamWindow], spread: Tensor) -> Tensor:
         """Return (batch, feature); spread: (batch, 1, target), units of the target's past."""
         parts = [own_past(self.level, streams[self.schema.target_stream], self.schema.target)[1]]
         for name, stream in self.schema.streams.items():
-            parts += self._lay_out(streams[name], stream, self.category_sizes[name], spread)
+            sizes = self.category_sizes[name]
+            if self._is_short(stream):
+                parts += _lay_out_calendar(streams[name], stream, sizes)
+            else:
+                parts += self._lay_out(streams[name], stream, sizes, spread)
         return torch.cat([part.flatten(start_dim=1) for part in parts], dim=1)
 
     @property
@@ -87,11 +101,20 @@ class WindowFeatures:
         count = len(self.schema.target_columns)
         for name, stream in self.schema.streams.items():
             sizes = self.category_sizes[name]
-            places = [_num_codes(c, sizes[c.name]) + 1 for c in stream.columns if c.name in sizes]
-            width = stream.num_channels - len(places) + sum(places)
-            ages = 0 if stream.is_static else 1 if stream.is_regular else stream.num_steps
-            count += stream.num_steps * (width + len(stream.columns)) + ages
+            widths = [
+                _num_codes(column, sizes[column.name]) + 1 if column.name in sizes else column.width
+                for column in stream.columns
+            ]
+            if self._is_short(stream):
+                places = zip(stream.columns, widths, strict=True)
+                count += sum(width * len(_calendar_steps(stream, c)) for c, width in places)
+            else:
+                ages = 0 if stream.is_static else 1 if stream.is_regular else stream.num_steps
+                count += stream.num_steps * (sum(widths) + len(stream.columns)) + ages
         return count
+
+    def _is_short(self, stream: StreamSchema) -> bool:
+        return stream.calendar is not None and self.calendar == "horizon"
 
     def _lay_out(
         self,
@@ -107,11 +130,7 @@ class WindowFeatures:
         for column, place in placed:
             values, observed = window.values[..., place], window.observed[..., place]
             if column.type == "category":
-                codes, largest = values[..., 0].long(), category_sizes[column.name]
-                num_codes = _num_codes(column, largest)
-                if num_codes < largest:
-                    codes = codes % num_codes + 1
-                parts.append(functional.one_hot(codes, num_codes + 1).float() * observed)
+                parts.append(_one_hot(values, column, category_sizes[column.name]) * observed)
             elif column.type == "text" or column.role == "future" or schema.is_static:
                 parts.append(values)
             else:
@@ -129,6 +148,35 @@ class WindowFeatures:
                 age = age.gather(1, last.clamp(min=0))
             parts.append(age)
         return parts
+
+
+def _lay_out_calendar(
+    window: StreamWindow, schema: StreamSchema, category_sizes: Mapping[str, int]
+) -> list[Tensor]:
+    parts = []
+    for column, place in zip(schema.columns, schema.slices, strict=True):
+        steps = _calendar_steps(schema, column)
+        values = window.values[:, steps.start : steps.stop, place]
+        if column.type == "category":
+            observed = window.observed[:, steps.start : steps.stop, place]
+            values = _one_hot(values, column, category_sizes[column.name]) * observed
+        parts.append(values)
+    return parts
+
+
+def _calendar_steps(schema: StreamSchema, column: ColumnSchema) -> range:
+    """Return the steps of a calendar whose content the others do not tell."""
+    # A holiday yesterday is behind what was measured then.
+    first = 0 if column.name == _HOLIDAY else schema.context_steps
+    return range(first, schema.num_steps)
+
+
+def _one_hot(values: Tensor, column: ColumnSchema, largest: int) -> Tensor:
+    """Return (batch, step, place) of codes, (batch, step, 1)."""
+    codes, num_codes = values[..., 0].long(), _num_codes(column, largest)
+    if num_codes < largest:
+        codes = codes % num_codes + 1
+    return functional.one_hot(codes, num_codes + 1).float()
 
 
 def _num_codes(column: ColumnSchema, largest: int) -> int:

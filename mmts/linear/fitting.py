@@ -156,7 +156,7 @@ class _Search:
         self.config, self.is_robust, self.penalties = config, is_robust, penalties
         self.span = train.schema.horizon * train.schema.frequency
         self.category_sizes = category_sizes
-        features = WindowFeatures(train.schema, category_sizes)
+        features = WindowFeatures(train.schema, category_sizes, calendar=config.calendar)
         num_outputs = train.schema.horizon * len(train.schema.target_columns)
         is_small = features.num_features * num_outputs <= MAX_WEIGHTS
         if config.reads == "auto" and not is_small:
@@ -174,8 +174,8 @@ class _Search:
     def run(self) -> LinearFit:
         """Return the candidate that no richer one is better than beyond chance."""
         settings = dict(self.config)
-        simplest = {n: v[0] if settings[n] == "auto" else settings[n] for n, v in CHOICES.items()}
-        best, errors = self._try(simplest)
+        simplest = {n: v[0] for n, v in CHOICES.items() if settings[n] == "auto"}
+        best, errors = self._try(settings | simplest)
         for name, values in CHOICES.items():
             for value in values[1:] if settings[name] == "auto" else ():
                 choice = {**dict(best.config), name: value}
@@ -219,7 +219,11 @@ class _Search:
         key = (level, unit, reads_all)
         if key not in self.samples:
             schema = self.windows[0].schema
-            features = WindowFeatures(schema, self.category_sizes, level) if reads_all else None
+            features = (
+                WindowFeatures(schema, self.category_sizes, level, self.config.calendar)
+                if reads_all
+                else None
+            )
             train, validation = (
                 lay_out(windows, stride, level, unit, features)
                 for windows, stride in zip(self.windows, self.strides, strict=True)

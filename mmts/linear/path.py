@@ -15,7 +15,7 @@ from mmts.data.batch import StreamWindow
 from mmts.data.schema import DataSchema
 from mmts.layers.full_precision import full_precision
 from mmts.layers.window_norm import measure_scale
-from mmts.linear.features import Level, WindowFeatures, own_past
+from mmts.linear.features import CalendarPart, Level, WindowFeatures, own_past
 
 Unit = Literal["train", "window"]
 """What the target is measured in: its spread over the train split, or over the window's past."""
@@ -45,6 +45,12 @@ class LinearConfig(Config):
         description="What it measures the target in: train, its spread over the train split; both, "
         "the mean of such a map and of one in units of each window's own spread; auto, both where "
         "it is better on validation.",
+    )
+
+    calendar: CalendarPart = Field(
+        "horizon",
+        description="What it reads of a calendar: horizon, the steps to be forecast, and the "
+        "holidays of the context; all, every step.",
     )
 
     @property
@@ -79,7 +85,7 @@ class LinearPath(nn.Module):
         super().__init__()
         self.schema = schema
         self.level: Level = "last" if config.level == "auto" else config.level
-        self.features = WindowFeatures(schema, category_sizes, self.level)
+        self.features = WindowFeatures(schema, category_sizes, self.level, config.calendar)
         self.units = config.all_units
         num_features = self.features.num_features if config.reads == "all" else None
         self.maps = nn.ModuleList(LinearMap(schema, num_features) for _ in self.units)

@@ -1,4 +1,4 @@
-"""How much of the linear path goes into a forecast, as the model sees fit."""
+"""How much of the linear path, and of the network beside it, goes into a forecast."""
 
 from __future__ import annotations
 
@@ -36,3 +36,26 @@ class LinearShare(nn.Module):
         level = scale.level[..., None]
         weighed: Tensor = level + share * (linear - level)
         return weighed
+
+
+class NetworkShare(nn.Module):
+    """Goes only part of the way from the linear path to what the whole model says.
+
+    A network that was fitted to few windows goes too far: the mean of both is often better than
+    either (stacked regressions: Breiman, 1996, 10.1007/BF00117832). What part is best, validation
+    tells; training itself always goes the whole way.
+    """
+
+    OFFERED = (1.0, 0.75, 0.5, 0.25)
+    """What there is to choose from. Nothing at all is what training begins with."""
+
+    chosen: Tensor
+
+    def __init__(self) -> None:
+        """Go the whole way until something else is chosen."""
+        super().__init__()
+        self.register_buffer("chosen", torch.ones(()))
+
+    def forward(self, linear: Tensor, whole: Tensor) -> Tensor:
+        """Return a forecast between two, each (batch, horizon, target, output)."""
+        return torch.lerp(linear, whole, self.chosen)

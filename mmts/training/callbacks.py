@@ -133,6 +133,7 @@ class EpochLog(pl.Callback):
         metrics = {
             "train/loss": pl_module.mean_train_loss(),
             "val/loss": pl_module.validation_loss,
+            "val/network_share": pl_module.network_share,
             "train/learning_rate": pl_module.learning_rate,
             "train/windows_per_second": self.num_windows / self.seconds,
             "train/wait_share": pl_module.waiting.seconds / self.seconds,
@@ -140,11 +141,12 @@ class EpochLog(pl.Callback):
         self._write({"epoch": epoch, **metrics})
         self.run.log_metrics(metrics, step=epoch)
         logger.info(
-            "epoch %d/%s: train %.4f, validation %.4f%s (%.0f windows/s%s)",
+            "epoch %d/%s: train %.4f, validation %.4f%s%s (%.0f windows/s%s)",
             epoch,
             trainer.max_epochs,
             metrics["train/loss"],
             metrics["val/loss"],
+            _say_share(pl_module.network_share),
             ", best so far" if self.writer.best_epoch == epoch else "",
             metrics["train/windows_per_second"],
             self._say_time_left(epoch, trainer.max_epochs),
@@ -179,3 +181,7 @@ class AskedEachEpoch(pl.Callback):
         assert isinstance(pl_module, ForecastingModule)
         if not self.goes_on(trainer.current_epoch + 1, pl_module.validation_loss):
             self.has_ended = trainer.should_stop = True
+
+
+def _say_share(share: float) -> str:
+    return "" if share == 1 else f" with {share:.0%} of the network"

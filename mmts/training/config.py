@@ -44,6 +44,11 @@ class TrainingConfig(Config):
         description="Validated and kept is a mean of the weights over about the last n / "
         "(weight_averaging + 1) of n steps; null keeps the weights of the last step alone.",
     )
+    shrinkage: bool = Field(
+        True,
+        description="Whether a forecast goes only a quarter, half or three quarters of the way "
+        "from the linear path to what the whole model says, where that is better on validation.",
+    )
     gradient_clip: float | None = Field(
         1.0, gt=0, description="Largest norm of the gradient; null switches clipping off."
     )

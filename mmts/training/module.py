@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mmts.data.batch import Batch
+from mmts.linear.share import NetworkShare
 from mmts.model import MultimodalForecaster
 from mmts.training.config import TrainingConfig
 from mmts.training.optimisation import Optimisation
@@ -27,12 +28,12 @@ class ForecastingModule(pl.LightningModule):
 
     num_steps: taken so far. epoch_steps: taken in this epoch.
     round_losses, round_norms: (step,), of the last round; norms are those of the gradients before
-    they are clipped. validation_loss: the last one. Losses are those over the parts of all
-    processes. failed_step, failed_loss, failed_norm: of the first step, from 0, whose loss or
-    gradient was no number; -1 where there was none. waiting: for the batches of this epoch.
-    step_listener: told after each step how many there were in this epoch, as a round of a large
-    model takes its time. round_ends: asked after each step whether the round is to end with it.
-    kept: where to begin.
+    they are clipped. validation_loss: the last one, with the share of the network that was chosen
+    then, network_share. Losses are those over the parts of all processes. failed_step,
+    failed_loss, failed_norm: of the first step, from 0, whose loss or gradient was no number; -1
+    where there was none. waiting: for the batches of this epoch. step_listener: told after each
+    step how many there were in this epoch, as a round of a large model takes its time.
+    round_ends: asked after each step whether the round is to end with it. kept: where to begin.
     """
 
     round_losses: Tensor
@@ -63,12 +64,19 @@ class ForecastingModule(pl.LightningModule):
         self.num_steps = 0
         self.epoch_steps = 0
         self.validation_loss = math.nan
+        self.network_share = 1.0
         self.waiting = Waiting()
         self.step_listener: Callable[[int], None] | None = None
         self.round_ends: Callable[[], bool] | None = None
         self.kept: KeptState | None = None
-        for name in ("train_sum", "validation_sum", "validation_count"):
-            self.register_buffer(name, torch.zeros((), dtype=torch.float64), persistent=False)
+        self.shares = NetworkShare.OFFERED if self._chooses_share() else (1.0,)
+        for name, shape in (
+            ("train_sum", ()),
+            ("validation_sum", (len(self.shares),)),
+            ("validation_count", ()),
+        ):
+            zeros = torch.zeros(shape, dtype=torch.float64)
+            self.register_buffer(name, zeros, persistent=False)
         for name, value in (
             ("failed_step", torch.tensor(-1)),
             ("failed_loss", torch.tensor(0.0)),
@@ -162,19 +170,31 @@ class ForecastingModule(pl.LightningModule):
         self.validation_count.zero_()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add up the losses of one batch."""
-        losses = self.model.head.loss(self.model(batch), batch.target)
-        self.validation_sum += losses.masked_fill(~batch.target_observed, 0.0).sum()
+        """Add up the losses of one batch, for each share of the network."""
+        linear, whole = self.model.forecast_in_parts(batch)
+        for place, share in enumerate(self.shares):
+            forecast = whole if linear is None else torch.lerp(linear, whole, share)
+            losses = self.model.head.loss(forecast, batch.target)
+            self.validation_sum[place] += losses.masked_fill(~batch.target_observed, 0.0).sum()
         self.validation_count += batch.target_observed.sum()
 
     def on_validation_epoch_end(self) -> None:
-        """Log the mean loss over all observed values: no batch weighs more than its values."""
-        sums = torch.stack([self.validation_sum, self.validation_count])
-        total, count = self.processes.add_up(sums)
-        loss = total / count.clamp(min=1)
-        self.validation_loss = float(loss)
+        """Choose the share, and log the mean loss over all observed values.
+
+        No batch weighs more than its values. Of shares that are as good the largest is chosen.
+        """
+        sums = torch.cat([self.validation_sum, self.validation_count[None]])
+        *totals, count = self.processes.add_up(sums)
+        losses = torch.stack(totals) / count.clamp(min=1)
+        loss, place = losses.min(dim=0)
+        self.validation_loss, self.network_share = float(loss), self.shares[int(place)]
+        if self.model.linear is not None:
+            self.model.network_share.chosen.fill_(self.network_share)
         # All processes have the same by now, of which the largest is the same to the bit.
         self.log("val/loss", loss.float(), sync_dist=self.processes.count > 1, reduce_fx="max")
+
+    def _chooses_share(self) -> bool:
+        return self.config.shrinkage and self.model.linear is not None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Prepare the steps, now that the weights lie where they are trained."""

@@ -172,7 +172,8 @@ def test_the_linear_path_is_chosen_anew(tiny: Path) -> None:
     refits = Refits(forecaster.info, dataset, Path(), Path())
     config = refits.config_before(dataset.split.test)
     assert config.model.linear is not None
-    assert set(config.model.linear.model_dump().values()) == {"auto"}
+    assert set(config.model.linear.model_dump(exclude={"calendar"}).values()) == {"auto"}
+    assert config.model.linear.calendar == chosen.calendar
 
 
 def test_a_cutoff_without_anything_to_validate_on_is_refused(tmp_path: Path) -> None:

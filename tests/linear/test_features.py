@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -11,9 +14,9 @@ from mmts.data.config import DataConfig
 from mmts.data.dataset import Dataset, load_dataset, load_streams
 from mmts.data.gathering import WindowGatherer
 from mmts.data.windows import Windows
-from mmts.linear.features import WindowFeatures, relative_to
+from mmts.linear.features import CalendarPart, WindowFeatures, relative_to
 from mmts.linear.path import measure_unit
-from tests.factories import make_frames, make_settings, write_world
+from tests.factories import make_frames, make_settings, write_config, write_frames, write_world
 
 CONFIGS = DataConfig.model_validate(make_settings()["data"])
 
@@ -58,6 +61,34 @@ def test_every_code_has_a_place_and_the_unseen_one_too(dataset: Dataset) -> None
     assert rows.shape[1] == expected
     assert WindowFeatures(dataset.schema, dataset.category_sizes).num_features == expected
     assert rows.isfinite().all()
+
+
+@pytest.mark.parametrize("part", ["horizon", "all"])
+def test_of_a_calendar_the_horizon_is_read_and_of_holidays_the_context_too(
+    part: CalendarPart, tmp_path: Path
+) -> None:
+    frames, settings = make_frames(), make_settings()
+    settings["data"]["streams"]["calendar"] = {
+        "calendar": ["weekday", "time_of_day", "holiday"], "holidays": "DE", "context_length": "6h",
+    }  # fmt: skip
+    write_frames(tmp_path / "world", frames)
+    dataset = load_dataset(load_config(write_config(tmp_path / "world", settings)).data)
+    schema = dataset.schema
+    calendar = schema.streams["calendar"]
+    batch = dataset.windows("test").gather(torch.arange(8))
+    spread = measure_unit("train", batch.streams, schema)
+    features = WindowFeatures(schema, dataset.category_sizes, calendar=part)
+    rows = features(batch.streams, spread)
+    assert rows.shape[1] == features.num_features
+    window = batch.streams["calendar"]
+    for step in range(calendar.num_steps):
+        values = window.values.clone()
+        values[:, step] -= 1
+        moved = {**batch.streams, "calendar": replace(window, values=values)}
+        # One for each circle and the holiday, and two places of the weekday.
+        changed = int((features(moved, spread) != rows).any(dim=0).sum())
+        is_read = part == "all" or step >= calendar.context_steps
+        assert changed >= 4 if is_read else changed == 1
 
 
 def test_only_the_past_of_the_target_is_in_the_unit_of_its_window(dataset: Dataset) -> None:

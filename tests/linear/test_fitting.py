@@ -69,7 +69,7 @@ class TestWhatIsRead:
     def test_what_is_told_is_done(self, tmp_path: Path) -> None:
         driver = noise(800)
         dataset = make_dataset(tmp_path, driver, driver)
-        told = {"level": "mean", "reads": "own", "recent": 0.5, "units": "both"}
+        told = {"level": "mean", "reads": "own", "recent": 0.5, "units": "both", "calendar": "all"}
         assert fit(dataset, **told).config == LinearConfig(**told)
         assert set(fit(dataset, **told).maps) == {"train", "window"}
 

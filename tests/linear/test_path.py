@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -10,7 +12,7 @@ from mmts.config import load_config
 from mmts.data.batch import Batch
 from mmts.data.dataset import load_dataset
 from mmts.layers.window_norm import WindowScale
-from mmts.linear.share import LinearShare
+from mmts.linear.share import LinearShare, NetworkShare
 from mmts.model import MultimodalForecaster
 from tests.factories import write_world
 
@@ -59,3 +61,28 @@ def test_the_share_of_the_path_is_not_rounded_to_eight_bits() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         mixed = share(decoded, linear, scale)
     assert torch.equal(mixed, exact)
+
+
+@pytest.mark.parametrize("share", NetworkShare.OFFERED)
+def test_a_forecast_goes_the_chosen_share_of_the_way(world: World, share: float) -> None:
+    model, batch = copy.deepcopy(world[0]), world[1]
+    torch.nn.init.normal_(model.head.project.weight, generator=torch.Generator().manual_seed(1))
+    model.network_share.chosen.fill_(share)
+    with torch.no_grad():
+        linear, whole = model.forecast_in_parts(batch)
+        forecast = model(batch)
+    assert linear is not None
+    assert not torch.equal(linear, whole)
+    torch.testing.assert_close(forecast, linear + share * (whole - linear))
+
+
+def test_a_training_step_goes_the_whole_way(world: World) -> None:
+    model, batch = copy.deepcopy(world[0]), world[1]
+    torch.nn.init.normal_(model.head.project.weight, generator=torch.Generator().manual_seed(1))
+    model.train()
+    said = []
+    for share in (1.0, 0.25):
+        model.network_share.chosen.fill_(share)
+        torch.manual_seed(1)
+        said.append(model(batch))
+    assert torch.equal(*said)

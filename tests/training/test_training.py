@@ -19,6 +19,8 @@ from mmts.data.dataset import load_dataset
 from mmts.data.gathering import WindowGatherer
 from mmts.errors import ConfigError, OutputError, TrainingError
 from mmts.experiment import train
+from mmts.linear.share import NetworkShare
+from mmts.losses import masked_mean
 from mmts.training.data_module import WindowDataModule
 from mmts.training.linear_start import start_model
 from mmts.training.loader import Rounds, ShuffledBatches
@@ -38,6 +40,35 @@ def test_best_is_the_best_epoch_and_last_the_last(world: Path, tmp_path: Path) -
     assert losses[best.epoch] == best.validation_loss
     assert last.epoch == max(losses) == result.num_epochs
     assert last.validation_loss == losses[last.epoch]
+
+
+def test_a_forecast_keeps_the_share_of_the_network_that_is_best_on_validation(
+    world: Path, tmp_path: Path
+) -> None:
+    # So fast that the network goes too far.
+    config = load_config(world, ["training.max_epochs=2", "training.learning_rate=0.02"])
+    result = train(config, tmp_path / "run")
+    epoch = json.loads((result.folder / "history.jsonl").read_text().splitlines()[-1])
+    info, model = load_checkpoint(result.folder / "last.mmts")
+    windows = load_dataset(config.data).windows("validation")
+    batch = windows.gather(torch.arange(len(windows)))
+    losses = {}
+    with torch.no_grad():
+        for share in NetworkShare.OFFERED:
+            model.network_share.chosen.fill_(share)
+            losses[share] = float(
+                masked_mean(model.head.loss(model(batch), batch.target), batch.target_observed)
+            )
+    assert epoch["val/network_share"] == min(losses, key=losses.__getitem__) < 1
+    assert info.validation_loss == pytest.approx(min(losses.values()), rel=1e-5)
+
+
+def test_without_shrinkage_the_whole_network_counts(world: Path, tmp_path: Path) -> None:
+    overrides = ["training.max_epochs=2", "training.learning_rate=0.02", "training.shrinkage=false"]
+    result = train(load_config(world, overrides), tmp_path / "run")
+    _, *lines = (result.folder / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line)["val/network_share"] for line in lines] == [1, 1]
+    assert load_checkpoint(result.folder / "last.mmts")[1].network_share.chosen == 1
 
 
 def test_training_stops_early_when_nothing_gets_better(world: Path, tmp_path: Path) -> None:
@@ -111,7 +142,7 @@ def test_rounds_hold_the_batches_of_an_epoch_in_order(world: Path, steps_per_rou
 def test_training_takes_the_steps_of_a_plain_loop_and_keeps_their_mean(
     averaging: str, world: Path, tmp_path: Path
 ) -> None:
-    overrides = ["training.max_epochs=2", "training.batch_size=48"]
+    overrides = ["training.max_epochs=2", "training.batch_size=48", "training.shrinkage=false"]
     config = load_config(world, [*overrides, f"training.weight_averaging={averaging}"])
     train(config, tmp_path / "run")
     dataset = load_dataset(config.data)
