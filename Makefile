@@ -18,7 +18,7 @@ export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test test-slow test-all lint docs clean
+.PHONY: help setup demo test test-slow test-all coverage mutants lint docs clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,14 @@ test-slow: .venv/installed  ## the slow tests alone
 
 test-all: test test-slow  ## everything that needs no GPU
 
+coverage: .venv/installed  ## lines and branches that no test reaches
+	$(BIN)/pytest -n $(WORKERS) -m "not gpu" --cov --cov-report=term-missing
+
+mutants: .venv/installed  ## change the code of windows, line by line, to see what no test notices
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[mutants]' -c constraints.txt
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children $(WORKERS)
+	$(BIN)/mutmut results
+
 lint: .venv/installed  ## lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -53,7 +61,7 @@ docs: .venv/installed  ## the pages as a site, in build/site
 	@echo "site: $(CURDIR)/build/site/index.html"
 
 clean:  ## remove .venv, caches and build folders; runs and forecasts stay
-	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build mutants dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last, so that a set-up that was broken off is done again.
