@@ -95,15 +95,33 @@ def mean_mark(chosen: AccuracySet, marks: Mapping[int | str, Scores]) -> Scores 
     return float(scores[:, 0].mean()), float(scores[:, 1].mean())
 
 
-def mean_score(chosen: AccuracySet, by_horizon: Mapping[int, Sequence[Record]]) -> Scores | None:
-    """Return ours over horizons and the seeds that ran at all of them; None where none did."""
-    found = _mean_by_seed(chosen.horizons, by_horizon)
+def mean_score(
+    chosen: AccuracySet, by_horizon: Mapping[int, Sequence[Record]], key: str = "test"
+) -> Scores | None:
+    """Return ours over horizons and the seeds that ran at all of them; None where none did.
+
+    key: of the scores of a run, by split and point forecast.
+    """
+    found = _mean_by_seed(chosen.horizons, by_horizon, key)
     if not found or any(scores["mse"] is None for scores in found):
         return None
     return (
         float(np.mean([scores["mse"] for scores in found])),
         float(np.mean([scores["mae"] for scores in found])),
     )
+
+
+def choose_point(chosen: AccuracySet, by_horizon: Mapping[int, Sequence[Record]]) -> str:
+    """Return how the scores of the point forecast end that has the lower MSE on validation.
+
+    That of the median, or `OF_MEAN`.
+    """
+    runs = [run for found in by_horizon.values() for run in found]
+    if not runs or not all(f"validation{OF_MEAN}" in run for run in runs):
+        return ""
+    median = mean_score(chosen, by_horizon, "validation")
+    mean = mean_score(chosen, by_horizon, f"validation{OF_MEAN}")
+    return OF_MEAN if median and mean and mean[0] < median[0] else ""
 
 
 def _mean_by_seed(

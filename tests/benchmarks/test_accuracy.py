@@ -15,13 +15,14 @@ import pandas as pd
 import pytest
 from accuracy_data import EMPTY, PRIOR_COLUMN, SHUFFLED, TEXT, prepare
 from accuracy_document import DOCUMENT, MARKERS, RESULTS, aims, fill_document
-from accuracy_runs import OWN_RIDGE, SEASONAL_PRIOR, score
+from accuracy_runs import OWN_RIDGE, SEASONAL_PRIOR, mean_of, median_of, score
 from accuracy_sets import FAMILIES, MEAN, RIDGE_MARK
 from accuracy_tables import set_table
 
 from mmts.config import load_config
 from mmts.data.dataset import load_dataset
 from mmts.errors import DataError
+from mmts.evaluation import WindowForecasts
 
 NUM_WEEKS, NUM_HOURS = 300, 480
 TINY = [
@@ -264,6 +265,35 @@ def test_an_aim_is_met_only_where_both_measures_are_below_the_best_baseline() ->
     assert row((0.36, 0.27))[-1] == "met, stretch **missed**"
     # Published figures have three digits.
     assert row((0.2024, 0.2374))[-1] == "met, stretch met"
+
+
+@pytest.mark.parametrize(("of_mean", "expected"), [(0.3, ".200/.100"), (0.5, ".250/.240")])
+def test_validation_chooses_between_the_median_and_the_mean(of_mean: float, expected: str) -> None:
+    scores = {
+        "validation": (0.4, 0.1), "validation, mean": (of_mean, 0.9),
+        "test": (0.25, 0.24), "test, mean": (0.2, 0.1),
+    }  # fmt: skip
+    run = {key: {"mse": mse, "mae": mae} for key, (mse, mae) in scores.items()}
+    runs = [{"set": "NP, known future, 24 steps", "variant": "model", "seed": 1, **run}]
+    baseline = {"variant": "last value", "seed": 0, "test": {"mse": 0.5, "mae": 0.3}}
+    runs.append({"set": "NP, known future, 24 steps", **baseline})
+    row = next(row for row in aims(runs) if row[0] == "NP, known future")
+    assert row[1] == expected
+    chosen = FAMILIES["epf"]["NP, known future"]
+    assert [row[0] for row in set_table(chosen, {"model": {24: runs[:1]}})[-2:]] == [
+        "model", "model, mean",
+    ]  # fmt: skip
+
+
+def test_the_mean_that_quantiles_tell_lies_on_the_side_of_the_longer_tail() -> None:
+    levels = np.array([1.0, 2.0, 5.0])
+    windows = WindowForecasts(
+        items=np.zeros(1, int), origins=np.zeros(1, int), forecast=levels[None, None, None],
+        actual=np.zeros((1, 1, 1)), observed=np.ones((1, 1, 1), bool),
+        outputs=("0.1", "0.5", "0.9"),
+    )  # fmt: skip
+    assert mean_of(windows).item() == pytest.approx(0.3 * 1 + 0.4 * 2 + 0.3 * 5)
+    assert median_of(windows).item() == 2
 
 
 @pytest.mark.slow
