@@ -137,9 +137,10 @@ def _upgrade_to_10(settings: dict[str, Any]) -> None:
     """The linear path read all of a calendar, and all of the network counted; see the weights."""
     try:
         settings["config"]["training"]["shrinkage"] = False
-        linear = settings["config"]["model"]["linear"]
-        if linear is not None:
-            linear["calendar"] = "all"
+        model = settings["config"]["model"]
+        if model["linear"] is not None:
+            is_robust = model["head"]["kind"] == "quantile"
+            model["linear"] |= {"calendar": "all", "loss": "huber" if is_robust else "squares"}
     except (KeyError, TypeError):
         return
     settings["format_version"] = 10

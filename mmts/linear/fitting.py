@@ -36,6 +36,7 @@ MAX_WEIGHTS = 2**24
 """Features times outputs up to which all streams are read, 64 MiB in each checkpoint."""
 
 CHOICES: dict[str, tuple[Any, ...]] = {
+    "loss": ("squares", "huber"),
     "level": ("last", "mean"),
     "reads": ("own", "all"),
     "recent": (1.0, 0.5, 0.25),
@@ -43,6 +44,9 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 }
 """What `auto` chooses from, the simplest first, in the order in which it is settled. Never a level
 of zero: a validation split near the train split cannot tell that the level will drift away."""
+
+ALIKE = ("loss",)
+"""Choices of which none is simpler than the other: the one with the smaller error is taken."""
 
 MIN_WINDOWS = 200
 """Train windows that a share of them must hold to be tried."""
@@ -130,11 +134,12 @@ def fit_linear(
 
     One map from the past of a target to what follows, the same for all targets; then one from all
     streams to what that leaves open. Penalties are those with the least error on the validation
-    windows. Whatever else departs from the simplest path must be better there beyond chance:
-    another level than the last value, to read all streams, to leave out older train windows, and to
-    measure in two units.
+    windows, and so is whether outliers count less. Whatever else departs from the simplest path
+    must be better there beyond chance: another level than the last value, to read all streams, to
+    leave out older train windows, and to measure in two units.
 
-    is_robust: whether errors are absolute ones, and outliers count less; else errors are squared.
+    is_robust: whether errors are compared by their size, and outliers may count less; else by
+    their squares.
     penalties: to choose from, per train window, falling.
     """
     return _Search(train, validation, category_sizes, config, is_robust, penalties).run()
@@ -181,13 +186,20 @@ class _Search:
                 choice = {**dict(best.config), name: value}
                 if self._is_possible(choice):
                     other, its_errors = self._try(choice)
-                    if is_better(errors, its_errors, self.origins, self.span):
+                    if self._is_better(name, errors, its_errors):
                         best, errors = other, its_errors
         return best
+
+    def _is_better(self, name: str, errors: Tensor, others: Tensor) -> bool:
+        if name in ALIKE:
+            return bool(others.mean() < errors.mean())
+        return is_better(errors, others, self.origins, self.span)
 
     def _is_possible(self, choice: Mapping[str, Any]) -> bool:
         num_windows = len(self.windows[0]) * choice["recent"]
         may_read = choice["reads"] == "own" or self.may_read_all
+        if choice["loss"] == "huber" and self.config.loss == "auto" and not self.is_robust:
+            return False
         return may_read and (choice["recent"] == 1 or num_windows >= MIN_WINDOWS)
 
     def _try(self, choice: Mapping[str, Any]) -> tuple[LinearFit, Tensor]:
@@ -195,7 +207,7 @@ class _Search:
         config = LinearConfig.model_validate(choice)
         level, reads, share = choice["level"], choice["reads"], choice["recent"]
         units = config.all_units
-        maps = {unit: self._fit(level, unit, reads, share) for unit in units}
+        maps = {unit: self._fit(choice["loss"], level, unit, reads, share) for unit in units}
 
         def miss(place: int, share: float, count: int) -> tuple[Tensor, Tensor]:
             samples = {u: self._sample(level, u, reads)[place].latest(share) for u in units}
@@ -231,18 +243,18 @@ class _Search:
             self.samples[key] = (train, validation)
         return self.samples[key]
 
-    def _fit(self, level: Level, unit: Unit, reads: str, share: float) -> FittedMap:
-        key = (level, unit, reads, share)
+    def _fit(self, loss: str, level: Level, unit: Unit, reads: str, share: float) -> FittedMap:
+        key = (loss, level, unit, reads, share)
         if key not in self.fitted:
             train, validation = self._sample(level, unit, reads)
             if reads == "own":
-                self.fitted[key] = self._fit_own(train.latest(share), validation)
+                self.fitted[key] = self._fit_own(loss, train.latest(share), validation)
             else:
-                own = self._fit(level, unit, "own", share)
-                self.fitted[key] = self._fit_every(own, train.latest(share), validation)
+                own = self._fit(loss, level, unit, "own", share)
+                self.fitted[key] = self._fit_every(loss, own, train.latest(share), validation)
         return self.fitted[key]
 
-    def _fit_own(self, train: Sample, validation: Sample) -> FittedMap:
+    def _fit_own(self, loss: str, train: Sample, validation: Sample) -> FittedMap:
         """Fit the map that all targets share: each of them is a row."""
 
         def rows_of(sample: Sample) -> _Rows:
@@ -256,12 +268,12 @@ class _Search:
 
         horizon, num_targets = train.ahead.shape[1:]
         penalty, weights, intercepts = self._solve(
-            rows_of(train), rows_of(validation), _compared_steps(horizon)
+            loss, rows_of(train), rows_of(validation), _compared_steps(horizon)
         )
         shared = intercepts[:, None].expand(-1, num_targets).contiguous()
         return FittedMap(penalty, weights, shared)
 
-    def _fit_every(self, own: FittedMap, train: Sample, validation: Sample) -> FittedMap:
+    def _fit_every(self, loss: str, own: FittedMap, train: Sample, validation: Sample) -> FittedMap:
         """Fit a map from all streams to what the map of the targets' own past leaves open."""
 
         def rows_of(sample: Sample) -> _Rows:
@@ -274,13 +286,13 @@ class _Search:
         horizon, num_targets = train.ahead.shape[1:]
         outputs = _compared_steps(horizon)[:, None] * num_targets + torch.arange(num_targets)
         penalty, weights, intercepts = self._solve(
-            rows_of(train), rows_of(validation), outputs.flatten()
+            loss, rows_of(train), rows_of(validation), outputs.flatten()
         )
         whole = own.intercepts + intercepts.reshape(own.intercepts.shape)
         return FittedMap(own.own_penalty, own.own, whole, penalty, weights)
 
     def _solve(
-        self, train: _Rows, validation: _Rows, compared: Tensor
+        self, loss: str, train: _Rows, validation: _Rows, compared: Tensor
     ) -> tuple[float, Tensor, Tensor]:
         """Return the penalty that is best on validation, its weights and its intercepts.
 
@@ -292,7 +304,7 @@ class _Search:
             train = _Rows(*(part[used] for part in train))
         kept = torch.nonzero(train.features.amin(dim=0) < train.features.amax(dim=0)).flatten()
         problem = RidgeProblem(
-            train.features[:, kept], train.targets, train.observed, self.is_robust
+            train.features[:, kept], train.targets, train.observed, is_robust=loss == "huber"
         )
         features, truth = validation.features[:, kept], validation.targets[:, compared]
         observed, unit = validation.observed[:, compared], validation.unit

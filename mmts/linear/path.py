@@ -24,6 +24,12 @@ Unit = Literal["train", "window"]
 class LinearConfig(Config):
     """A linear map from window to forecast, found in closed form before the training starts."""
 
+    loss: Literal["auto", "squares", "huber"] = Field(
+        "auto",
+        description="What it is fitted to: squares, of errors; huber, by which outliers count "
+        "less; auto, squares, or with a head of quantiles huber where that is better on "
+        "validation.",
+    )
     level: Literal["auto", "last", "mean", "zero"] = Field(
         "auto",
         description="What values of the past, and the forecast, are relative to: the last value, "

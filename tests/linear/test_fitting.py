@@ -66,10 +66,40 @@ class TestWhatIsRead:
         target = np.sin(2 * np.pi * hours / 24) + 0.3 * noise(2000, 1)
         assert fit(make_dataset(tmp_path, target, noise(2000))).config.reads == "own"
 
+    def test_outliers_count_less_where_that_makes_errors_smaller(self, tmp_path: Path) -> None:
+        driver, target = noise(2000), 2 * noise(2000) + 0.1 * noise(2000, 1)
+        target[np.random.default_rng(2).random(2000) < 0.05] += 100
+        dataset = make_dataset(tmp_path, target, driver)
+        found = fit(dataset, is_robust=True, reads="all", recent=1.0, units="train")
+        plain = fit(dataset, is_robust=True, loss="squares", reads="all", recent=1.0, units="train")
+        assert found.config.loss == "huber"
+        assert plain.config.loss == "squares"
+        # A head that forecasts the mean is asked for the mean.
+        assert fit(dataset, is_robust=False, reads="own").config.loss == "squares"
+
+    def test_of_losses_the_better_one_is_taken_whichever_it_is(self, tmp_path: Path) -> None:
+        dataset = make_dataset(tmp_path, noise(800), noise(800, 1))
+        errors = {}
+        for loss in ("squares", "huber"):
+            search = fitting._Search(
+                dataset.windows("train"), dataset.windows("validation"), dataset.category_sizes,
+                LinearConfig(level="last", reads="own", recent=1.0, units="train"), True, [1.0],
+            )  # fmt: skip
+            errors[loss] = float(search._try({**dict(search.config), "loss": loss})[1].mean())
+        chosen = search.run().config.loss
+        assert errors[chosen] == min(errors.values())
+
     def test_what_is_told_is_done(self, tmp_path: Path) -> None:
         driver = noise(800)
         dataset = make_dataset(tmp_path, driver, driver)
-        told = {"level": "mean", "reads": "own", "recent": 0.5, "units": "both", "calendar": "all"}
+        told = {
+            "level": "mean",
+            "reads": "own",
+            "recent": 0.5,
+            "units": "both",
+            "calendar": "all",
+            "loss": "huber",
+        }
         assert fit(dataset, **told).config == LinearConfig(**told)
         assert set(fit(dataset, **told).maps) == {"train", "window"}
 
