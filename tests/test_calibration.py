@@ -32,6 +32,7 @@ from mmts.evaluation import MODEL, evaluate, load_evaluation_data, measure_cover
 from mmts.experiment import train
 from mmts.explanation.passes import explain
 from mmts.forecasting import Forecaster
+from mmts.linear.share import NetworkShare
 from tests.conftest import Command
 from tests.factories import make_settings, write_world
 from tests.test_checkpoint import metadata_of, rewrite
@@ -178,9 +179,9 @@ class TestNoCrossing:
         assert (np.abs(moved - moved[..., [middle]]) >= distance * (1 - 1e-9) - 1e-6).all()
 
     @settings(max_examples=30, deadline=None)
-    @given(st.integers(0, 2**31), st.booleans())
+    @given(st.integers(0, 2**31), st.booleans(), st.sampled_from(NetworkShare.OFFERED))
     def test_a_model_with_any_weights_gives_quantiles_in_order(
-        self, calibrated: Path, seed: int, linear: bool
+        self, calibrated: Path, seed: int, linear: bool, share: float
     ) -> None:
         forecaster = Forecaster.from_checkpoint(calibrated)
         generator = torch.Generator().manual_seed(seed)
@@ -192,6 +193,7 @@ class TestNoCrossing:
             # As they are fitted: quantiles of residuals, which rise with their level.
             drawn = torch.randn(path.quantiles.shape, generator=generator) * linear
             path.quantiles.copy_(drawn.sort(dim=-1).values)
+            forecaster.model.network_share.chosen.fill_(share)
         windows = load_evaluation_data(forecaster.info).windows("test")
         for one in (forecaster, forecaster.without_calibration()):
             assert (np.diff(one.predict_windows(windows), axis=-1) >= 0).all()

@@ -98,6 +98,9 @@ def test_before_format_10_the_whole_network_counted(version: int) -> None:
     assert model.linear is not None
     assert model.network_share.chosen == 1
     assert not info.config.training.shrinkage
+    linear = info.config.model.linear
+    assert linear is not None
+    assert (linear.calendar, linear.loss) == ("all", "huber")
 
 
 @pytest.mark.parametrize("version", range(1, 8))

@@ -67,8 +67,8 @@ class WindowFeatures:
     relative to their level: what drifts is else extrapolated to where no training window ever was.
     The level of the target is a feature of its own. Other numbers are zero where not observed.
 
-    Of a calendar the horizon is laid out alone, as the steps before it tell the same, and of
-    holidays the context too; it has no flags and no age, as it is always there.
+    Of a calendar the horizon is laid out alone, as the steps before it tell next to nothing more,
+    and of holidays the context too; flags and age would be the same in every train window.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class WindowFeatures:
         parts = [own_past(self.level, streams[self.schema.target_stream], self.schema.target)[1]]
         for name, stream in self.schema.streams.items():
             sizes = self.category_sizes[name]
-            if self._is_short(stream):
+            if self._is_read_ahead_alone(stream):
                 parts += _lay_out_calendar(streams[name], stream, sizes)
             else:
                 parts += self._lay_out(streams[name], stream, sizes, spread)
@@ -105,7 +105,7 @@ class WindowFeatures:
                 _num_codes(column, sizes[column.name]) + 1 if column.name in sizes else column.width
                 for column in stream.columns
             ]
-            if self._is_short(stream):
+            if self._is_read_ahead_alone(stream):
                 places = zip(stream.columns, widths, strict=True)
                 count += sum(width * len(_calendar_steps(stream, c)) for c, width in places)
             else:
@@ -113,7 +113,7 @@ class WindowFeatures:
                 count += stream.num_steps * (sum(widths) + len(stream.columns)) + ages
         return count
 
-    def _is_short(self, stream: StreamSchema) -> bool:
+    def _is_read_ahead_alone(self, stream: StreamSchema) -> bool:
         return stream.calendar is not None and self.calendar == "horizon"
 
     def _lay_out(

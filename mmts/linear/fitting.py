@@ -46,7 +46,8 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 of zero: a validation split near the train split cannot tell that the level will drift away."""
 
 ALIKE = ("loss",)
-"""Choices of which none is simpler than the other: the one with the smaller error is taken."""
+"""Choices of which none is simpler than the other: the one with the smaller error is taken. The
+loss is settled first, on the map of the target's own past, and not again for richer maps."""
 
 MIN_WINDOWS = 200
 """Train windows that a share of them must hold to be tried."""
@@ -67,7 +68,7 @@ class LinearFit:
     residuals: Tensor
 
     def choices(self) -> dict[str, Any]:
-        """Return what was chosen on validation, for a report."""
+        """Return how the path was fitted, for a report; what was left open is as chosen."""
         penalties = {
             f"{name}_{unit}": penalty
             for unit, found in self.maps.items()

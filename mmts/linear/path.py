@@ -27,8 +27,8 @@ class LinearConfig(Config):
     loss: Literal["auto", "squares", "huber"] = Field(
         "auto",
         description="What it is fitted to: squares, of errors; huber, by which outliers count "
-        "less; auto, squares, or with a head of quantiles huber where that is better on "
-        "validation.",
+        "less; auto, huber where the head has quantiles and that is better on validation, else "
+        "squares.",
     )
     level: Literal["auto", "last", "mean", "zero"] = Field(
         "auto",

@@ -133,11 +133,12 @@ class EpochLog(pl.Callback):
         metrics = {
             "train/loss": pl_module.mean_train_loss(),
             "val/loss": pl_module.validation_loss,
-            "val/network_share": pl_module.network_share,
             "train/learning_rate": pl_module.learning_rate,
             "train/windows_per_second": self.num_windows / self.seconds,
             "train/wait_share": pl_module.waiting.seconds / self.seconds,
         }
+        if pl_module.model.linear is not None:
+            metrics["val/network_share"] = pl_module.chosen_share
         self._write({"epoch": epoch, **metrics})
         self.run.log_metrics(metrics, step=epoch)
         logger.info(
@@ -146,7 +147,7 @@ class EpochLog(pl.Callback):
             trainer.max_epochs,
             metrics["train/loss"],
             metrics["val/loss"],
-            _say_share(pl_module.network_share),
+            _say_share(pl_module.chosen_share),
             ", best so far" if self.writer.best_epoch == epoch else "",
             metrics["train/windows_per_second"],
             self._say_time_left(epoch, trainer.max_epochs),

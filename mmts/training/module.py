@@ -10,13 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from mmts.data.batch import Batch
-from mmts.linear.share import NetworkShare
+from mmts.linear.share import NetworkShare, go_part_of_the_way
 from mmts.model import MultimodalForecaster
 from mmts.training.config import TrainingConfig
 from mmts.training.optimisation import Optimisation
 from mmts.training.processes import ALONE, Processes
 from mmts.training.state import KeptState, model_tensors
 from mmts.training.waiting import Waiting
+
+_ROUNDING = 1e-6
+"""Relative difference of losses that says nothing."""
 
 
 class ForecastingModule(pl.LightningModule):
@@ -29,7 +32,7 @@ class ForecastingModule(pl.LightningModule):
     num_steps: taken so far. epoch_steps: taken in this epoch.
     round_losses, round_norms: (step,), of the last round; norms are those of the gradients before
     they are clipped. validation_loss: the last one, with the share of the network that was chosen
-    then, network_share. Losses are those over the parts of all processes. failed_step,
+    then, chosen_share. Losses are those over the parts of all processes. failed_step,
     failed_loss, failed_norm: of the first step, from 0, whose loss or gradient was no number; -1
     where there was none. waiting: for the batches of this epoch. step_listener: told after each
     step how many there were in this epoch, as a round of a large model takes its time.
@@ -64,7 +67,7 @@ class ForecastingModule(pl.LightningModule):
         self.num_steps = 0
         self.epoch_steps = 0
         self.validation_loss = math.nan
-        self.network_share = 1.0
+        self.chosen_share = 1.0
         self.waiting = Waiting()
         self.step_listener: Callable[[int], None] | None = None
         self.round_ends: Callable[[], bool] | None = None
@@ -173,7 +176,7 @@ class ForecastingModule(pl.LightningModule):
         """Add up the losses of one batch, for each share of the network."""
         linear, whole = self.model.forecast_in_parts(batch)
         for place, share in enumerate(self.shares):
-            forecast = whole if linear is None else torch.lerp(linear, whole, share)
+            forecast = whole if linear is None else go_part_of_the_way(linear, whole, share)
             losses = self.model.head.loss(forecast, batch.target)
             self.validation_sum[place] += losses.masked_fill(~batch.target_observed, 0.0).sum()
         self.validation_count += batch.target_observed.sum()
@@ -181,15 +184,17 @@ class ForecastingModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Choose the share, and log the mean loss over all observed values.
 
-        No batch weighs more than its values. Of shares that are as good the largest is chosen.
+        No batch weighs more than its values. A share below 1 has to be better than rounding: at
+        the start, where the network says nothing, all are the same.
         """
         sums = torch.cat([self.validation_sum, self.validation_count[None]])
         *totals, count = self.processes.add_up(sums)
         losses = torch.stack(totals) / count.clamp(min=1)
-        loss, place = losses.min(dim=0)
-        self.validation_loss, self.network_share = float(loss), self.shares[int(place)]
+        place = int(losses.argmin()) if losses.min() < losses[0] * (1 - _ROUNDING) else 0
+        loss, self.chosen_share = losses[place], self.shares[place]
+        self.validation_loss = float(loss)
         if self.model.linear is not None:
-            self.model.network_share.chosen.fill_(self.network_share)
+            self.model.network_share.chosen.fill_(self.chosen_share)
         # All processes have the same by now, of which the largest is the same to the bit.
         self.log("val/loss", loss.float(), sync_dist=self.processes.count > 1, reduce_fx="max")
 

@@ -12,7 +12,7 @@ from mmts.config import load_config
 from mmts.data.batch import Batch
 from mmts.data.dataset import load_dataset
 from mmts.layers.window_norm import WindowScale
-from mmts.linear.share import LinearShare, NetworkShare
+from mmts.linear.share import LinearShare, NetworkShare, go_part_of_the_way
 from mmts.model import MultimodalForecaster
 from tests.factories import write_world
 
@@ -86,3 +86,14 @@ def test_a_training_step_goes_the_whole_way(world: World) -> None:
         torch.manual_seed(1)
         said.append(model(batch))
     assert torch.equal(*said)
+
+
+def test_a_share_of_the_way_keeps_quantiles_in_order_to_the_last_bit() -> None:
+    generator = torch.Generator().manual_seed(1)
+    low = torch.randn(2, 500_000, generator=generator)
+    # Next to each other, where rounding would turn them round.
+    high = torch.nextafter(low, torch.full_like(low, torch.inf))
+    for share in NetworkShare.OFFERED:
+        lower, upper = go_part_of_the_way(*low, share), go_part_of_the_way(*high, share)
+        assert (lower <= upper).all()
+    assert torch.equal(go_part_of_the_way(*low, 1.0), low[1])

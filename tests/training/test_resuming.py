@@ -23,7 +23,7 @@ from mmts.training.loader import Rounds, ShuffledBatches
 from mmts.training.module import ForecastingModule
 from mmts.training.optimisation import Optimisation
 from mmts.training.processes import ALONE
-from mmts.training.state import RESUME, TrainingState, read_state
+from mmts.training.state import FORMAT_VERSION, RESUME, TrainingState, read_state
 from mmts.training.stopping import StopSignals
 from tests.factories import make_stopping_settings, write_world
 
@@ -71,7 +71,7 @@ def press_at_call(
     monkeypatch.setattr(owner, name, call)
 
 
-LOSSES = ("epoch", "train/loss", "val/loss", "train/learning_rate")
+LOSSES = ("epoch", "train/loss", "val/loss", "val/network_share", "train/learning_rate")
 
 
 def history_of(folder: Path) -> list[list[float | None]]:
@@ -317,7 +317,8 @@ def test_what_cannot_be_resumed_is_said(stopped: Path, tmp_path: Path) -> None:
         resume(stopped)
     path.write_bytes(whole)
     rewrite(path, lambda facts: facts.update(format_version=99))
-    with pytest.raises(RunError, match="is of format 99, and this mmts reads format"):
+    said = f"is of format 99, and this mmts reads format {FORMAT_VERSION}"
+    with pytest.raises(RunError, match=said):
         resume(stopped)
     path.write_bytes(whole)
     tensors = dict(read_state(stopped).tensors)

@@ -27,6 +27,10 @@ from mmts.training.loader import Rounds, ShuffledBatches
 from mmts.training.optimisation import Optimisation
 from tests.factories import make_settings, write_config
 
+NOTHING_LEARNED = [
+    "training.max_epochs=1", "training.learning_rate=0.5", "model.window_normalization=true",
+]  # fmt: skip
+
 
 def test_best_is_the_best_epoch_and_last_the_last(world: Path, tmp_path: Path) -> None:
     overrides = ["training.max_epochs=4", "training.learning_rate=0.05"]
@@ -59,6 +63,10 @@ def test_a_forecast_keeps_the_share_of_the_network_that_is_best_on_validation(
             losses[share] = float(
                 masked_mean(model.head.loss(model(batch), batch.target), batch.target_observed)
             )
+    # What training starts from is the linear path, whatever rounding says of shares of nothing.
+    no_steps = train(load_config(world, NOTHING_LEARNED), tmp_path / "none").checkpoint
+    assert read_info(no_steps).epoch == 0
+    assert load_checkpoint(no_steps)[1].network_share.chosen == 1
     assert epoch["val/network_share"] == min(losses, key=losses.__getitem__) < 1
     assert info.validation_loss == pytest.approx(min(losses.values()), rel=1e-5)
 
