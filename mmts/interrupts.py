@@ -10,7 +10,28 @@ from types import FrameType
 
 
 class Terminated(KeyboardInterrupt):
-    """Ends a training on SIGTERM, as Ctrl-C does; the command then ends with another code."""
+    """Ends a command on SIGTERM, as Ctrl-C does; it then ends with another code."""
+
+
+@contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """Let SIGTERM raise `Terminated` in a block that puts things in order before it ends.
+
+    It would else end the process on the spot. Where something else answers it, that stays.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _raise_terminated)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _raise_terminated(number: int, frame: FrameType | None) -> None:
+    raise Terminated
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .terminal import FAILED, AsJson, Quiet, imports, print_json, run
+from .terminal import FAILED, AsJson, Quiet, imports, print_json, run, sigterm_told_apart
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -55,13 +55,15 @@ def tune(
     short = {"num_trials": trials, "timeout": timeout, "workers": workers}
     given = [f"tuning.{name}={value}" for name, value in short.items() if value is not None]
     searched = load_searched_config(config, [*(overrides or ()), *given])
-    result = tune(searched, study or runs / f"{searched.config.name}-study")
+    with sigterm_told_apart():
+        result = tune(searched, study or runs / f"{searched.config.name}-study")
     if as_json:
         print_json(_to_json(result))
     elif not quiet:
         _show(result, list(searched.tuning.search))
-    if result.was_stopped:
-        raise KeyboardInterrupt
+    if result.interrupt is not None:
+        with sigterm_told_apart():
+            raise result.interrupt
     if result.first_failure is not None:
         print(
             f"all {len(result.records)} trials failed, the first because: {result.first_failure}",
@@ -78,7 +80,7 @@ def _to_json(result: StudyResult) -> dict[str, Any]:
         "study": str(folder.path),
         "trials": [asdict(record) for record in result.records],
         "missing": result.num_missing,
-        "stopped": result.was_stopped,
+        "stopped": result.interrupt is not None,
         "best_trial": None if best is None else best.number,
         "validation_loss": None if best is None else best.loss,
         "config": None if best is None else str(folder.best_config),

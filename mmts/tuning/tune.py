@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mmts.checkpoint import build_model
 from mmts.errors import ConfigError
+from mmts.interrupts import sigterm_raises
 from mmts.tracking.run import Status, TrackedRun, start_run
 from mmts.training.assignment import TrainingData, read_training_data
 from mmts.training.processes import find_processes
@@ -28,13 +29,14 @@ logger = logging.getLogger(__name__)
 class StudyResult:
     """What a study has found so far.
 
-    records: of all trials but those that were interrupted. was_stopped: by Ctrl-C.
+    records: of all trials but those that were interrupted. interrupt: what ended it before it was
+    done, Ctrl-C or SIGTERM; None where nothing did.
     """
 
     folder: StudyFolder
     records: list[TrialRecord]
     num_missing: int
-    was_stopped: bool
+    interrupt: KeyboardInterrupt | None
 
     @property
     def best(self) -> TrialRecord | None:
@@ -66,6 +68,7 @@ def tune(searched: SearchedConfig, folder: Path) -> StudyResult:
     build_model(config, data.dataset.schema, data.dataset.scaling)
     place = StudyFolder(folder)
     with (
+        sigterm_raises(),
         place.opened(config, data.hashes),
         storage_errors(place.database),
         closing(Study(place.database, tuning)) as study,
@@ -74,12 +77,12 @@ def tune(searched: SearchedConfig, folder: Path) -> StudyResult:
             _clear_away(searched, place, interrupted)
         keep_results(searched, place, study.records())
         num_missing = max(0, tuning.num_trials - len(_ended(study)))
-        was_stopped = num_missing > 0 and not _train_missing(
-            searched, place, study, data, num_missing
+        interrupt = (
+            _train_missing(searched, place, study, data, num_missing) if num_missing else None
         )
         records = _ended(study)
     num_missing = max(0, tuning.num_trials - len(records))
-    return StudyResult(place, records, num_missing, was_stopped)
+    return StudyResult(place, records, num_missing, interrupt)
 
 
 def _train_missing(
@@ -88,8 +91,8 @@ def _train_missing(
     study: Study,
     data: TrainingData,
     num_missing: int,
-) -> bool:
-    """Train so many trials, and keep what comes of them; returns False where Ctrl-C ended it."""
+) -> KeyboardInterrupt | None:
+    """Train so many trials, and keep what comes of them; returns what ended it before."""
     tuning = searched.tuning
     timeout = None if tuning.timeout is None else tuning.timeout.total_seconds()
     run = _start_run(searched, folder, study)
@@ -102,20 +105,21 @@ def _train_missing(
         parent_run_id=run.run_id,
     )
     status: Status = "FAILED"
+    interrupt: KeyboardInterrupt | None = None
     try:
         train_trials(
             work, tuning.workers, data, lambda number: _report(searched, folder, study, number)
         )
         status = "FINISHED"
-    except KeyboardInterrupt:
-        status = "KILLED"
+    except KeyboardInterrupt as stop:
+        status, interrupt = "KILLED", stop
     finally:
         try:
             keep_results(searched, folder, study.records())
             _log_results(run, folder, _ended(study))
         finally:
             run.finish(status)
-    return status == "FINISHED"
+    return interrupt
 
 
 def _ended(study: Study) -> list[TrialRecord]:

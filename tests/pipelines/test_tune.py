@@ -143,20 +143,28 @@ def test_a_killed_search_goes_on_and_leaves_no_run_open(mmts: Command, tmp_path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-def test_ctrl_c_keeps_what_is_done(mmts: Command, tmp_path: Path, workers: int) -> None:
+@pytest.mark.parametrize(
+    ("workers", "how", "code"),
+    [(1, signal.SIGINT, 130), (2, signal.SIGINT, 130), (1, signal.SIGTERM, 143),
+     (2, signal.SIGTERM, 143)],
+)  # fmt: skip
+def test_a_signal_keeps_what_is_done(
+    mmts: Command, tmp_path: Path, workers: int, how: signal.Signals, code: int
+) -> None:
     config = write(tmp_path / "world", num_trials=50)
-    process = begin(config, "--workers", workers, cwd=tmp_path)
+    arguments = (config, "--workers", workers, "--set", "tracking.enabled=true")
+    process = begin(*arguments, cwd=tmp_path)
     read_until(process, "best so far")
     read_until(process, "trial 2: training")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(how)
     said, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "missing; the same command goes on with them" in said
     assert "Traceback" not in said
+    assert runs_of(tmp_path / "runs" / "mlflow.db")["small-world-study"] == ("KILLED", None)
     study = tmp_path / "runs" / "small-world-study"
     assert (study / "best.yaml").is_file()
     assert (study / "best.mmts").is_file()
-    done = mmts("tune", config, "--trials", 4, "--workers", workers, cwd=tmp_path)
+    done = mmts("tune", *arguments, "--trials", 4, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "0 failed" in done.stdout

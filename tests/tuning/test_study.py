@@ -118,11 +118,11 @@ def test_a_study_that_was_stopped_finds_what_one_never_stopped_finds(
     with monkeypatch.context() as patch:
         patch.setattr(OpenTrial, "goes_on", stop)
         first = tune(searched, tmp_path / "stopped")
-    assert first.was_stopped
+    assert isinstance(first.interrupt, KeyboardInterrupt)
     assert first.num_missing == 4 - trial
     assert losses(first) == losses(whole)[:trial]
     second = tune(searched, tmp_path / "stopped")
-    assert not second.was_stopped
+    assert second.interrupt is None
     assert (losses(second), tried(second)) == (losses(whole), tried(whole))
     # What was trained by half is gone.
     assert len(list((tmp_path / "stopped" / "trials").iterdir())) == 4
@@ -143,7 +143,7 @@ def test_no_trial_begins_when_the_time_is_over(tmp_path: Path) -> None:
     settings = make_searched_settings(num_trials=2, timeout="0s")
     result = tune(write_searched(tmp_path, settings), tmp_path / "s")
     assert (result.records, result.num_missing, result.best) == ([], 2, None)
-    assert not result.was_stopped
+    assert result.interrupt is None
 
 
 @pytest.mark.parametrize(
