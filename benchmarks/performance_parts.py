@@ -35,8 +35,8 @@ PARTS = {
     "feeding": Part("feeding.py", 0.7, quick="--turns 2 --batch 32"),
     "overhead": Part(
         "training_overhead.py",
-        6.0,
-        "--turns 5 --seconds 1.5",
+        13.0,
+        "--turns 15 --seconds 1.5",
         "--turns 2 --seconds 0.2 --models linear --batch 32",
     ),
     "profile": Part(

@@ -13,7 +13,9 @@ mmts      `mmts train` with all that a user has on: windows gathered in the step
 
 What mmts adds to `fed` is what a user has on; what it adds to `plain`, to gather windows besides.
 
-They take turns, and ratios are taken within each turn.
+They take turns, and ratios are taken within each turn. Beside the time that goes by stands what
+all threads of the process computed for meanwhile: it leaves out what other processes took, and
+counts in full what MLflow and the bar do beside the steps.
 """
 
 from __future__ import annotations
@@ -21,13 +23,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import json
 import logging
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -41,6 +43,7 @@ from mmts.config import ExperimentConfig, load_config
 from mmts.data.batch import Batch
 from mmts.data.dataset import Dataset, load_dataset
 from mmts.experiment import train
+from mmts.training.callbacks import EpochLog
 from mmts.training.loader import ShuffledBatches
 from mmts.training.optimisation import Optimisation
 from mmts.training.quiet import quiet_lightning
@@ -108,16 +111,55 @@ class ReadyBatches:
         return iter(self.batches)
 
 
+class Taken(NamedTuple):
+    """Seconds that went by, and that all threads computed for."""
+
+    seconds: float
+    cpu: float
+
+    @classmethod
+    def now(cls) -> Taken:
+        """Read both clocks."""
+        return cls(time.perf_counter(), time.process_time())
+
+    def per_step_since(self, began: Taken, steps: int) -> Taken:
+        """Return what each of so many steps took."""
+        return Taken((self.seconds - began.seconds) / steps, (self.cpu - began.cpu) / steps)
+
+
 class EpochClock(pl.Callback):
     """Measures from the beginning of an epoch to its last step."""
 
     def on_train_epoch_start(self, *_: Any) -> None:
         """Start."""
-        self.began = time.perf_counter()
+        self.began = Taken.now()
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Stop, until the next."""
-        self.seconds = time.perf_counter() - self.began
+        self.ended = Taken.now()
+
+    def per_step(self, steps: int) -> Taken:
+        """Return what each step took."""
+        return self.ended.per_step_since(self.began, steps)
+
+    @contextlib.contextmanager
+    def beside_the_log(self) -> Iterator[None]:
+        """Measure a training that takes no callback from outside."""
+        start, end = EpochLog.on_train_epoch_start, EpochLog.on_train_batch_end
+
+        def start_both(log: EpochLog, *given: Any) -> None:
+            self.on_train_epoch_start()
+            start(log, *given)
+
+        def end_both(log: EpochLog, *given: Any) -> None:
+            end(log, *given)
+            self.on_train_batch_end()
+
+        with (
+            patch.object(EpochLog, "on_train_epoch_start", start_both),
+            patch.object(EpochLog, "on_train_batch_end", end_both),
+        ):
+            yield
 
 
 def main() -> None:
@@ -136,15 +178,18 @@ def main() -> None:
     for model in arguments.models:
         for batch in arguments.batch:
             with tempfile.TemporaryDirectory() as folder:
-                seconds = measure(model, batch, arguments, Path(folder))
+                taken = measure(model, batch, arguments, Path(folder))
+            seconds = {name: [t.seconds for t in own] for name, own in taken.items()}
+            computed = {name: [t.cpu for t in own] for name, own in taken.items()}
             per_step = {name: Spread.of([1e3 * s for s in own]) for name, own in seconds.items()}
             over_bare = {name: ratios(own, seconds["bare"]) for name, own in seconds.items()}
             added = {name: added_to(seconds, name) for name in ("plain", "fed")}
+            added_cpu = {name: added_to(computed, name) for name in ("plain", "fed")}
             print(f"{model}, batches of {batch}, milliseconds a step:")
             for name, spread in per_step.items():
                 print(f"  {name:6} {spread:.3f}   {over_bare[name]:.3f} of the bare loop")
             for name, spread in added.items():
-                print(f"  mmts adds {spread:.3f} to {name}")
+                print(f"  mmts adds {spread:.3f} to {name}, {added_cpu[name]:.3f} computed")
             found.append(
                 {
                     "model": model,
@@ -152,6 +197,7 @@ def main() -> None:
                     "milliseconds": per_step,
                     "ratio": over_bare,
                     "added": added,
+                    "added_cpu": added_cpu,
                 }
             )
     write_json(arguments.json, {"overhead": found})
@@ -165,27 +211,27 @@ def added_to(seconds: dict[str, list[float]], name: str) -> Spread:
 
 def measure(
     model: str, batch: int, arguments: argparse.Namespace, folder: Path
-) -> dict[str, list[float]]:
-    """Return seconds per step of each loop, one value a turn."""
+) -> dict[str, list[Taken]]:
+    """Return what a step of each loop took, one value a turn."""
     config = write_experiment(folder, model, batch, steps=50)
     dataset = load_dataset(config.data)
     ready = gather_ready(dataset, config)
-    one = run_bare(dataset, config, ready)
+    one = run_bare(dataset, config, ready).seconds
     steps = max(12, min(int(arguments.seconds / one), len(dataset.windows("train")) // batch))
     config = write_experiment(folder, model, batch, steps)
     ready = [ready[n % len(ready)] for n in range(steps)]
-    seconds: dict[str, list[float]] = {name: [] for name in ("bare", "plain", "fed", "mmts")}
+    taken: dict[str, list[Taken]] = {name: [] for name in ("bare", "plain", "fed", "mmts")}
     for turn in range(arguments.turns + 1):
-        taken = {
+        one_turn = {
             "bare": run_bare(dataset, config, ready),
             "plain": run_plain(dataset, config, ReadyBatches(ready)),
             "fed": run_plain(dataset, config, epoch_of(dataset, config, turn, steps)),
             "mmts": run_mmts(config, folder / f"run{turn}"),
         }
         # The first turn warms up.
-        for name in seconds if turn else ():
-            seconds[name].append(taken[name])
-    return seconds
+        for name in taken if turn else ():
+            taken[name].append(one_turn[name])
+    return taken
 
 
 def write_experiment(
@@ -236,20 +282,20 @@ def prepare(dataset: Dataset, config: ExperimentConfig, steps: int) -> Optimisat
     return Optimisation(model.train(), config.training, steps)
 
 
-def run_bare(dataset: Dataset, config: ExperimentConfig, ready: Sequence[Batch]) -> float:
-    """Return seconds per step of the bare loop."""
+def run_bare(dataset: Dataset, config: ExperimentConfig, ready: Sequence[Batch]) -> Taken:
+    """Return what a step of the bare loop takes."""
     optimisation = prepare(dataset, config, len(ready))
-    began = time.perf_counter()
+    began = Taken.now()
     for step, batch in enumerate(ready):
         optimisation.loss(batch).backward()
         optimisation.descend(step)
-    return (time.perf_counter() - began) / len(ready)
+    return Taken.now().per_step_since(began, len(ready))
 
 
 def run_plain(
     dataset: Dataset, config: ExperimentConfig, batches: ReadyBatches | ShuffledBatches
-) -> float:
-    """Return seconds per step of Lightning as it comes."""
+) -> Taken:
+    """Return what a step of Lightning as it comes takes."""
     module = PlainModule(prepare(dataset, config, len(batches)))
     clock = EpochClock()
     with quiet_lightning():
@@ -265,16 +311,16 @@ def run_plain(
             enable_model_summary=False,
         )
         trainer.fit(module, batches)
-    return clock.seconds / len(batches)
+    return clock.per_step(len(batches))
 
 
-def run_mmts(config: ExperimentConfig, folder: Path) -> float:
-    """Return seconds per step of a whole training, as it reports them itself."""
-    with contextlib.redirect_stderr(io.StringIO()):
+def run_mmts(config: ExperimentConfig, folder: Path) -> Taken:
+    """Return what a step of a whole training takes."""
+    assert config.training.steps_per_epoch is not None
+    clock = EpochClock()
+    with clock.beside_the_log(), contextlib.redirect_stderr(io.StringIO()):
         train(config, folder, progress_bar=True)
-    # The first line tells of the start alone.
-    epoch = json.loads((folder / "history.jsonl").read_text().splitlines()[-1])
-    return float(config.training.batch_size / epoch["train/windows_per_second"])
+    return clock.per_step(config.training.steps_per_epoch)
 
 
 if __name__ == "__main__":
