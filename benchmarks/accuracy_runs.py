@@ -41,7 +41,9 @@ FIXED_RIDGE = "ridge, penalty of 10"
 """The first of these two that suits the set, with a penalty on the sum over rows that is the same
 for all sets; it gives the published figures again, and no choice enters it."""
 FIXED_PENALTY = 10.0
-FROM_LAST = LinearConfig(loss="squares", level="last", reads="own", recent=1.0, units="train")
+FROM_LAST = LinearConfig(
+    loss="squares", contexts="whole", level="last", reads="own", recent=1.0, units="train"
+)
 ALL_FROM_LAST = FROM_LAST.model_copy(update={"reads": "all"})
 RIDGE_FORMS = {
     OWN_RIDGE: FROM_LAST,

@@ -32,7 +32,7 @@ from mmts.kinds import Origin
 from mmts.layers.allowance import at_most
 from mmts.model import ModelConfig, MultimodalForecaster
 
-FORMAT_VERSION = 10
+FORMAT_VERSION = 11
 _SMALL, _LARGER = 1 << 26, 4
 """Values that a model may have beyond what its file accounts for: so many in any case, and so many
 for each byte, as layers that nothing reads are built, and not kept."""

@@ -44,6 +44,8 @@ def upgrade(settings: dict[str, Any]) -> None:
         settings["format_version"] = 9
     if settings.get("format_version") == 9:
         _upgrade_to_10(settings)
+    if settings.get("format_version") == 10:
+        _upgrade_to_11(settings)
 
 
 def upgrade_weights(
@@ -64,8 +66,8 @@ def upgrade_weights(
         _weights_to_4(model, tensors)
     if version <= 5:
         _weights_to_6(tensors)
-    if version <= 9:
-        _weights_to_10(model, tensors)
+    if version <= 10:
+        _weights_to_11(model, tensors)
 
 
 def _weights_to_3(config: ExperimentConfig, schema: DataSchema, tensors: dict[str, Tensor]) -> None:
@@ -146,10 +148,22 @@ def _upgrade_to_10(settings: dict[str, Any]) -> None:
     settings["format_version"] = 10
 
 
-def _weights_to_10(model: Mapping[str, Tensor], tensors: dict[str, Tensor]) -> None:
-    """The share of the network was not chosen."""
+def _upgrade_to_11(settings: dict[str, Any]) -> None:
+    """The linear path read the whole context; see also the weights."""
+    try:
+        if settings["config"]["model"]["linear"] is not None:
+            settings["config"]["model"]["linear"]["contexts"] = "whole"
+    except (KeyError, TypeError):
+        return
+    settings["format_version"] = 11
+
+
+def _weights_to_11(model: Mapping[str, Tensor], tensors: dict[str, Tensor]) -> None:
+    """One share of the network counted for middle and spread, and before it was chosen, all."""
     if _NETWORK_SHARE in model:
-        tensors.setdefault(_NETWORK_SHARE, torch.ones(()))
+        share = tensors.get(_NETWORK_SHARE, torch.ones(()))
+        if share.ndim == 0:
+            tensors[_NETWORK_SHARE] = share.expand(2).clone()
 
 
 def _weights_to_4(model: Mapping[str, Tensor], tensors: dict[str, Tensor]) -> None:

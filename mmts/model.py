@@ -172,7 +172,7 @@ class MultimodalForecaster(nn.Module):
         if config.linear is not None:
             self.linear = LinearPath(schema, vocabulary_sizes, config.linear, len(self.outputs))
             self.linear_share = LinearShare(head.dim, len(self.target_channels))
-            self.network_share = NetworkShare()
+            self.network_share = NetworkShare(self.outputs)
             # So that training begins with what the linear path says.
             self.head.begin_at_zero()
 

@@ -32,7 +32,7 @@ from mmts.evaluation import MODEL, evaluate, load_evaluation_data, measure_cover
 from mmts.experiment import train
 from mmts.explanation.passes import explain
 from mmts.forecasting import Forecaster
-from mmts.linear.share import NetworkShare
+from mmts.linear.share import NetworkShare, Shares
 from tests.conftest import Command
 from tests.factories import make_settings, write_world
 from tests.test_checkpoint import metadata_of, rewrite
@@ -40,6 +40,7 @@ from tests.test_checkpoint import metadata_of, rewrite
 ALL_STEPS = CalibrationConfig(by_step=False)
 BY_STEP = CalibrationConfig(by_step=True)
 LEVELS = (0.1, 0.5, 0.9)
+OFFERED = NetworkShare([f"{level:g}" for level in LEVELS]).offered
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -179,9 +180,9 @@ class TestNoCrossing:
         assert (np.abs(moved - moved[..., [middle]]) >= distance * (1 - 1e-9) - 1e-6).all()
 
     @settings(max_examples=30, deadline=None)
-    @given(st.integers(0, 2**31), st.booleans(), st.sampled_from(NetworkShare.OFFERED))
+    @given(st.integers(0, 2**31), st.booleans(), st.sampled_from(OFFERED))
     def test_a_model_with_any_weights_gives_quantiles_in_order(
-        self, calibrated: Path, seed: int, linear: bool, share: float
+        self, calibrated: Path, seed: int, linear: bool, shares: Shares
     ) -> None:
         forecaster = Forecaster.from_checkpoint(calibrated)
         generator = torch.Generator().manual_seed(seed)
@@ -193,7 +194,7 @@ class TestNoCrossing:
             # As they are fitted: quantiles of residuals, which rise with their level.
             drawn = torch.randn(path.quantiles.shape, generator=generator) * linear
             path.quantiles.copy_(drawn.sort(dim=-1).values)
-            forecaster.model.network_share.chosen.fill_(share)
+            forecaster.model.network_share.chosen.copy_(torch.tensor(shares))
         windows = load_evaluation_data(forecaster.info).windows("test")
         for one in (forecaster, forecaster.without_calibration()):
             assert (np.diff(one.predict_windows(windows), axis=-1) >= 0).all()
@@ -300,7 +301,9 @@ class TestFitting:
         assert 0.9 <= report.after.below[2] <= 0.9 * (num_apart + 1) / num_apart + 0.02
         windows = evaluate(forecaster, dataset, "validation").windows
         coverage = measure_coverage(windows, ("load",))["load"]
-        assert coverage[0].observed == pytest.approx(report.after.coverage)
+        # The quantiles were set to end at one of the values, which rounding puts in or out.
+        one_value = 1 / report.calibration.num_windows
+        assert coverage[0].observed == pytest.approx(report.after.coverage, abs=one_value)
 
     def test_a_point_forecast_cannot_be_calibrated(self, tmp_path: Path) -> None:
         settings = make_settings()

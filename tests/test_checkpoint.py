@@ -96,11 +96,22 @@ def test_every_format_loads_for_ever(version: int) -> None:
 def test_before_format_10_the_whole_network_counted(version: int) -> None:
     info, model = load_checkpoint(FORMATS / f"format_{version}.mmts")
     assert model.linear is not None
-    assert model.network_share.chosen == 1
+    assert model.network_share.chosen.tolist() == [1, 1]
     assert not info.config.training.shrinkage
     linear = info.config.model.linear
     assert linear is not None
     assert (linear.calendar, linear.loss) == ("all", "huber")
+
+
+def test_in_format_10_one_share_counted_for_middle_and_spread(tmp_path: Path) -> None:
+    path = FORMATS / "format_10.mmts"
+    weights = load_file(path) | {"network_share.chosen": torch.tensor(0.25)}
+    write_checkpoint_file(tmp_path / "quarter.mmts", metadata_of(path), weights)
+    info, model = load_checkpoint(tmp_path / "quarter.mmts")
+    assert model.network_share.chosen.tolist() == [0.25, 0.25]
+    linear = info.config.model.linear
+    assert linear is not None
+    assert linear.contexts == "whole"
 
 
 @pytest.mark.parametrize("version", range(1, 8))

@@ -141,7 +141,7 @@ def test_verdict_names_split_dates_error_and_gains(evaluation: Evaluation) -> No
     first, end = evaluation.dates["test"]
     best = with_errors(evaluation, model=2.0, last_value=8.0, seasonal_naive=4.0, ridge=2.5)
     assert best.verdict == (
-        f"On the test split, {first} to {end}, the model's MAE of load (2) beats "
+        f"On the test split, {first} to {end}, the model's MAE of load (2.000) beats "
         "last value by 75.0%, seasonal naive by 50.0% and ridge by 20.0%."
     )
 

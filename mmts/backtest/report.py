@@ -123,7 +123,7 @@ class Backtest:
         count = len(self.cutoffs)
         over = f"Over {count} cut-offs" if count > 1 else "From one cut-off"
         mean = "mean MAE" if count > 1 else "MAE"
-        sentence = f"{over}, the model's {mean} of {target} ({model.mean:.4g}) {words}."
+        sentence = f"{over}, the model's {mean} of {target} ({model.mean:#.4g}) {words}."
         if count == 1:
             return f"{sentence} One cut-off tells little."
         unclear = [name for name, comparison in found.items() if not comparison.is_clear]

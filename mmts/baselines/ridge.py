@@ -12,7 +12,7 @@ from mmts.data.gathering import WindowGatherer
 from mmts.linear.fitting import PENALTIES, LinearFit, fit_linear
 from mmts.linear.path import LinearConfig, LinearPath
 
-RIDGE = LinearConfig(loss="squares", units="train")
+RIDGE = LinearConfig(loss="squares", contexts="whole", units="train")
 """Plain ridge regression; the model's own linear path may be more than that."""
 
 BATCH_SIZE = 512

@@ -127,7 +127,7 @@ class Evaluation:
         ablated = f", {self.ablation.words}" if self.ablation.words else ""
         return (
             f"On the {self.split} split, {first} to {end}{ablated}, the model's MAE of {target} "
-            f"({model:.4g}) {found}."
+            f"({model:#.4g}) {found}."
         )
 
     def table(self, target: str | None = None) -> pd.DataFrame:

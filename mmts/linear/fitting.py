@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from einops import rearrange
 from torch import Tensor
+from torch.nn import functional
 
 from mmts.data.gathering import WindowGatherer
 from mmts.linear.confidence import is_better
@@ -41,13 +42,18 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "reads": ("own", "all"),
     "recent": (1.0, 0.5, 0.25),
     "units": ("train", "both"),
+    "contexts": ("whole", "both"),
 }
 """What `auto` chooses from, the simplest first, in the order in which it is settled. Never a level
 of zero: a validation split near the train split cannot tell that the level will drift away."""
 
-ALIKE = ("loss",)
+ALIKE = ("loss", "contexts")
 """Choices of which none is simpler than the other: the one with the smaller error is taken. The
-loss is settled first, on the map of the target's own past, and not again for richer maps."""
+loss is settled on the map of the target's own past, and not again for richer maps. A mean of
+contexts is tried where that map is all there is: one from all streams makes up for the rest."""
+
+QUARTER = 4
+"""The shorter of two contexts is so many times shorter than the whole one."""
 
 MIN_WINDOWS = 200
 """Train windows that a share of them must hold to be tried."""
@@ -72,8 +78,7 @@ class LinearFit:
         penalties = {
             f"{name}_{unit}": penalty
             for unit, found in self.maps.items()
-            for name, penalty in (("own", found.own_penalty), ("every", found.penalty))
-            if penalty is not None
+            for name, penalty in found.penalties.items()
         }
         return {**self.config.model_dump(), "penalties": penalties}
 
@@ -98,12 +103,11 @@ class LinearFit:
 
 @dataclass(frozen=True)
 class FittedMap:
-    """A map and the penalties of its two parts; see `LinearMap` for the tensors."""
+    """A map and the penalties of its parts, by name; see `LinearMap` for the tensors."""
 
-    own_penalty: float
+    penalties: dict[str, float]
     own: Tensor
     intercepts: Tensor
-    penalty: float | None = None
     every: Tensor | None = None
 
     def say(self, sample: Sample) -> Tensor:
@@ -112,6 +116,13 @@ class FittedMap:
         if self.every is not None:
             said += (sample.features @ self.every).reshape(said.shape)
         return said
+
+
+class _How(NamedTuple):
+    """loss: that is minimised. contexts: as in the config, or `quarter` for the shorter one."""
+
+    loss: str
+    contexts: str
 
 
 class _Rows(NamedTuple):
@@ -135,9 +146,11 @@ def fit_linear(
 
     One map from the past of a target to what follows, the same for all targets; then one from all
     streams to what that leaves open. Penalties are those with the least error on the validation
-    windows, and so is whether outliers count less. Whatever else departs from the simplest path
-    must be better there beyond chance: another level than the last value, to read all streams, to
-    leave out older train windows, and to measure in two units.
+    windows, and so is whether outliers count less, and whether the first map is the mean of one
+    from the whole context and one from its latest quarter: the mean of forecasts is often better
+    than each (Bates and Granger, The combination of forecasts, 1969). Whatever else departs from
+    the simplest path must be better there beyond chance: another level than the last value, to
+    read all streams, to leave out older train windows, and to measure in two units.
 
     is_robust: whether errors are compared by their size, and outliers may count less; else by
     their squares.
@@ -201,14 +214,17 @@ class _Search:
         may_read = choice["reads"] == "own" or self.may_read_all
         if choice["loss"] == "huber" and self.config.loss == "auto" and not self.is_robust:
             return False
+        if choice["contexts"] == "both" and choice["reads"] == "all":
+            return False
         return may_read and (choice["recent"] == 1 or num_windows >= MIN_WINDOWS)
 
     def _try(self, choice: Mapping[str, Any]) -> tuple[LinearFit, Tensor]:
         """Return a candidate, and its mean error in each validation window, (window,) float64."""
         config = LinearConfig.model_validate(choice)
         level, reads, share = choice["level"], choice["reads"], choice["recent"]
+        how = _How(choice["loss"], choice["contexts"])
         units = config.all_units
-        maps = {unit: self._fit(choice["loss"], level, unit, reads, share) for unit in units}
+        maps = {unit: self._fit(how, level, unit, reads, share) for unit in units}
 
         def miss(place: int, share: float, count: int) -> tuple[Tensor, Tensor]:
             samples = {u: self._sample(level, u, reads)[place].latest(share) for u in units}
@@ -244,24 +260,36 @@ class _Search:
             self.samples[key] = (train, validation)
         return self.samples[key]
 
-    def _fit(self, loss: str, level: Level, unit: Unit, reads: str, share: float) -> FittedMap:
-        key = (loss, level, unit, reads, share)
+    def _fit(self, how: _How, level: Level, unit: Unit, reads: str, share: float) -> FittedMap:
+        key = (how, level, unit, reads, share)
         if key not in self.fitted:
-            train, validation = self._sample(level, unit, reads)
-            if reads == "own":
-                self.fitted[key] = self._fit_own(loss, train.latest(share), validation)
-            else:
-                own = self._fit(loss, level, unit, "own", share)
-                self.fitted[key] = self._fit_every(loss, own, train.latest(share), validation)
+            self.fitted[key] = self._fit_anew(how, level, unit, reads, share)
         return self.fitted[key]
 
-    def _fit_own(self, loss: str, train: Sample, validation: Sample) -> FittedMap:
-        """Fit the map that all targets share: each of them is a row."""
+    def _fit_anew(self, how: _How, level: Level, unit: Unit, reads: str, share: float) -> FittedMap:
+        if reads == "own" and how.contexts == "both":
+            whole = self._fit(how._replace(contexts="whole"), level, unit, reads, share)
+            return _mean_of(
+                whole, self._fit(how._replace(contexts="quarter"), level, unit, reads, share)
+            )
+        train, validation = self._sample(level, unit, reads)
+        train = train.latest(share)
+        if reads == "own":
+            num_steps = self._quarter() if how.contexts == "quarter" else train.past.shape[2]
+            return self._fit_own(how, num_steps, train, validation)
+        own = self._fit(how, level, unit, "own", share)
+        return self._fit_every(how.loss, own, train, validation)
+
+    def _quarter(self) -> int:
+        return max(1, self.windows[0].schema.target.context_steps // QUARTER)
+
+    def _fit_own(self, how: _How, num_steps: int, train: Sample, validation: Sample) -> FittedMap:
+        """Fit the map from the latest steps that all targets share: each of them is a row."""
 
         def rows_of(sample: Sample) -> _Rows:
             by_target = "window horizon target -> (window target) horizon"
             return _Rows(
-                sample.past.flatten(0, 1),
+                sample.past[..., -num_steps:].flatten(0, 1),
                 rearrange(sample.ahead, by_target),
                 rearrange(sample.observed, by_target),
                 rearrange(sample.unit, by_target),
@@ -269,10 +297,13 @@ class _Search:
 
         horizon, num_targets = train.ahead.shape[1:]
         penalty, weights, intercepts = self._solve(
-            loss, rows_of(train), rows_of(validation), _compared_steps(horizon)
+            how.loss, rows_of(train), rows_of(validation), _compared_steps(horizon)
         )
         shared = intercepts[:, None].expand(-1, num_targets).contiguous()
-        return FittedMap(penalty, weights, shared)
+        # Steps before those that were read have no weight.
+        own = functional.pad(weights, (0, 0, train.past.shape[2] - num_steps, 0))
+        name = "quarter" if how.contexts == "quarter" else "own"
+        return FittedMap({name: penalty}, own, shared)
 
     def _fit_every(self, loss: str, own: FittedMap, train: Sample, validation: Sample) -> FittedMap:
         """Fit a map from all streams to what the map of the targets' own past leaves open."""
@@ -290,7 +321,7 @@ class _Search:
             loss, rows_of(train), rows_of(validation), outputs.flatten()
         )
         whole = own.intercepts + intercepts.reshape(own.intercepts.shape)
-        return FittedMap(own.own_penalty, own.own, whole, penalty, weights)
+        return FittedMap({**own.penalties, "every": penalty}, own.own, whole, weights)
 
     def _solve(
         self, loss: str, train: _Rows, validation: _Rows, compared: Tensor
@@ -325,6 +356,15 @@ class _Search:
         weights = torch.zeros(train.features.shape[1], train.targets.shape[1])
         weights[kept] = solved
         return penalty, weights, intercepts
+
+
+def _mean_of(first: FittedMap, second: FittedMap) -> FittedMap:
+    """Return the mean of two maps of the targets' own past."""
+    return FittedMap(
+        {**first.penalties, **second.penalties},
+        (first.own + second.own) / 2,
+        (first.intercepts + second.intercepts) / 2,
+    )
 
 
 def _compared_steps(horizon: int) -> Tensor:

@@ -30,6 +30,12 @@ class LinearConfig(Config):
         "less; auto, huber where the head has quantiles and that is better on validation, else "
         "squares.",
     )
+    contexts: Literal["auto", "whole", "both"] = Field(
+        "auto",
+        description="How far back the map of the target's past reads: whole, as far as the context "
+        "goes; both, the mean of such a map and of one that reads the latest quarter; auto, what "
+        "is better on validation.",
+    )
     level: Literal["auto", "last", "mean", "zero"] = Field(
         "auto",
         description="What values of the past, and the forecast, are relative to: the last value, "

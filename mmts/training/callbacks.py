@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 from mmts.checkpoint import CheckpointInfo, read_info, save_checkpoint
 from mmts.data.times import say_span
 from mmts.files import write_whole
+from mmts.linear.share import Shares
 from mmts.run_folders.history import keep_epochs
 from mmts.tracking.run import TrackedRun
 from mmts.training.module import ForecastingModule
@@ -138,7 +139,8 @@ class EpochLog(pl.Callback):
             "train/wait_share": pl_module.waiting.seconds / self.seconds,
         }
         if pl_module.model.linear is not None:
-            metrics["val/network_share"] = pl_module.chosen_share
+            metrics["val/network_share"] = pl_module.chosen_shares.middle
+            metrics["val/spread_share"] = pl_module.chosen_shares.spread
         self._write({"epoch": epoch, **metrics})
         self.run.log_metrics(metrics, step=epoch)
         logger.info(
@@ -147,7 +149,7 @@ class EpochLog(pl.Callback):
             trainer.max_epochs,
             metrics["train/loss"],
             metrics["val/loss"],
-            _say_share(pl_module.chosen_share),
+            _say_shares(pl_module.chosen_shares),
             ", best so far" if self.writer.best_epoch == epoch else "",
             metrics["train/windows_per_second"],
             self._say_time_left(epoch, trainer.max_epochs),
@@ -184,5 +186,9 @@ class AskedEachEpoch(pl.Callback):
             self.has_ended = trainer.should_stop = True
 
 
-def _say_share(share: float) -> str:
-    return "" if share == 1 else f" with {share:.0%} of the network"
+def _say_shares(shares: Shares) -> str:
+    if shares == Shares():
+        return ""
+    if shares.middle == shares.spread:
+        return f" with {shares.middle:.0%} of the network"
+    return f" with {shares.middle:.0%} of the network, and {shares.spread:.0%} of its spread"

@@ -46,8 +46,9 @@ class TrainingConfig(Config):
     )
     shrinkage: bool = Field(
         True,
-        description="Whether a forecast goes only a quarter, half or three quarters of the way "
-        "from the linear path to what the whole model says, where that is better on validation.",
+        description="Whether a forecast goes only a part of the way from the linear path to what "
+        "the whole model says, where that is better on validation: its median or mean, and the "
+        "distances of its other quantiles from there, each by quarters of the way.",
     )
     gradient_clip: float | None = Field(
         1.0, gt=0, description="Largest norm of the gradient; null switches clipping off."

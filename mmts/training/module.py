@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mmts.data.batch import Batch
-from mmts.linear.share import NetworkShare, go_part_of_the_way
+from mmts.linear.share import Shares
 from mmts.model import MultimodalForecaster
 from mmts.training.config import TrainingConfig
 from mmts.training.optimisation import Optimisation
@@ -31,8 +31,8 @@ class ForecastingModule(pl.LightningModule):
 
     num_steps: taken so far. epoch_steps: taken in this epoch.
     round_losses, round_norms: (step,), of the last round; norms are those of the gradients before
-    they are clipped. validation_loss: the last one, with the share of the network that was chosen
-    then, chosen_share. Losses are those over the parts of all processes. failed_step,
+    they are clipped. validation_loss: the last one, with the shares of the network that were chosen
+    then, chosen_shares. Losses are those over the parts of all processes. failed_step,
     failed_loss, failed_norm: of the first step, from 0, whose loss or gradient was no number; -1
     where there was none. waiting: for the batches of this epoch. step_listener: told after each
     step how many there were in this epoch, as a round of a large model takes its time.
@@ -67,15 +67,15 @@ class ForecastingModule(pl.LightningModule):
         self.num_steps = 0
         self.epoch_steps = 0
         self.validation_loss = math.nan
-        self.chosen_share = 1.0
+        self.chosen_shares = Shares()
         self.waiting = Waiting()
         self.step_listener: Callable[[int], None] | None = None
         self.round_ends: Callable[[], bool] | None = None
         self.kept: KeptState | None = None
-        self.shares = NetworkShare.OFFERED if self._chooses_share() else (1.0,)
+        self.offered = model.network_share.offered if self._chooses_shares() else [Shares()]
         for name, shape in (
             ("train_sum", ()),
-            ("validation_sum", (len(self.shares),)),
+            ("validation_sum", (len(self.offered),)),
             ("validation_count", ()),
         ):
             zeros = torch.zeros(shape, dtype=torch.float64)
@@ -173,32 +173,34 @@ class ForecastingModule(pl.LightningModule):
         self.validation_count.zero_()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add up the losses of one batch, for each share of the network."""
+        """Add up the losses of one batch, for each of the shares offered."""
         linear, whole = self.model.forecast_in_parts(batch)
-        for place, share in enumerate(self.shares):
-            forecast = whole if linear is None else go_part_of_the_way(linear, whole, share)
+        for place, shares in enumerate(whole.new_tensor(self.offered)):
+            forecast = (
+                whole if linear is None else self.model.network_share.go(linear, whole, shares)
+            )
             losses = self.model.head.loss(forecast, batch.target)
             self.validation_sum[place] += losses.masked_fill(~batch.target_observed, 0.0).sum()
         self.validation_count += batch.target_observed.sum()
 
     def on_validation_epoch_end(self) -> None:
-        """Choose the share, and log the mean loss over all observed values.
+        """Choose the shares, and log the mean loss over all observed values.
 
-        No batch weighs more than its values. A share below 1 has to be better than rounding: at
+        No batch weighs more than its values. Shares below 1 have to be better than rounding: at
         the start, where the network says nothing, all are the same.
         """
         sums = torch.cat([self.validation_sum, self.validation_count[None]])
         *totals, count = self.processes.add_up(sums)
         losses = torch.stack(totals) / count.clamp(min=1)
         place = int(losses.argmin()) if losses.min() < losses[0] * (1 - _ROUNDING) else 0
-        loss, self.chosen_share = losses[place], self.shares[place]
+        loss, self.chosen_shares = losses[place], self.offered[place]
         self.validation_loss = float(loss)
         if self.model.linear is not None:
-            self.model.network_share.chosen.fill_(self.chosen_share)
+            self.model.network_share.chosen.copy_(torch.tensor(self.chosen_shares))
         # All processes have the same by now, of which the largest is the same to the bit.
         self.log("val/loss", loss.float(), sync_dist=self.processes.count > 1, reduce_fx="max")
 
-    def _chooses_share(self) -> bool:
+    def _chooses_shares(self) -> bool:
         return self.config.shrinkage and self.model.linear is not None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

@@ -23,7 +23,7 @@ from mmts.model import MultimodalForecaster
 from mmts.run_folders.comparison import compare_settings
 
 RESUME = "resume.safetensors"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _METADATA_KEY = "mmts-resume"
 _MODEL = "model/"
 _MOST_SHOWN = 10

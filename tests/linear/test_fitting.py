@@ -77,20 +77,43 @@ class TestWhatIsRead:
         # A head that forecasts the mean is asked for the mean.
         assert fit(dataset, is_robust=False, reads="own").config.loss == "squares"
 
-    @pytest.mark.parametrize("better", ["squares", "huber"])
-    def test_of_losses_the_better_one_is_taken_be_it_by_a_hair(
-        self, better: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize(
+        ("name", "better"),
+        [("loss", "squares"), ("loss", "huber"), ("contexts", "whole"), ("contexts", "both")],
+    )
+    def test_of_choices_alike_the_better_one_is_taken_be_it_by_a_hair(
+        self, name: str, better: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         tried = fitting._Search._try
 
         def with_errors(search: Any, choice: Any) -> tuple[LinearFit, torch.Tensor]:
             found, errors = tried(search, choice)
-            return found, torch.full_like(errors, 1.0 if choice["loss"] == better else 1.001)
+            return found, torch.full_like(errors, 1.0 if choice[name] == better else 1.001)
 
         monkeypatch.setattr(fitting._Search, "_try", with_errors)
         dataset = make_dataset(tmp_path, noise(800), noise(800, 1))
         found = fit(dataset, is_robust=True, level="last", reads="own", recent=1.0, units="train")
-        assert found.config.loss == better
+        assert getattr(found.config, name) == better
+
+    def test_two_contexts_make_the_mean_of_two_maps(self, tmp_path: Path) -> None:
+        dataset = make_dataset(tmp_path, noise(800).cumsum() + noise(800, 1), noise(800, 2))
+        told = {"loss": "squares", "level": "last", "reads": "own", "recent": 1.0}
+        whole = fit(dataset, contexts="whole", **told).maps["train"]
+        found = fit(dataset, contexts="both", **told)
+        both = found.maps["train"]
+        quarter = 2 * both.own - whole.own
+        torch.testing.assert_close(quarter[:18], torch.zeros(18, 6))
+        # Of the last step, to which all are relative, nothing is left to read.
+        assert (quarter[18:-1].abs().amax(dim=1) > 0).all()
+        assert not torch.equal(both.intercepts, whole.intercepts)
+        assert {"own_train", "quarter_train"} <= set(found.choices()["penalties"])
+
+    def test_where_all_streams_are_read_no_mean_of_contexts_is_tried(self, tmp_path: Path) -> None:
+        driver = noise(800)
+        dataset = make_dataset(tmp_path, 2 * driver + 0.1 * noise(800, 1), driver)
+        assert fit(dataset, reads="all").config.contexts == "whole"
+        told = fit(dataset, reads="all", contexts="both", units="train")
+        assert set(told.choices()["penalties"]) == {"own_train", "quarter_train", "every_train"}
 
     def test_what_is_told_is_done(self, tmp_path: Path) -> None:
         driver = noise(800)
@@ -102,6 +125,7 @@ class TestWhatIsRead:
             "units": "both",
             "calendar": "all",
             "loss": "huber",
+            "contexts": "both",
         }
         assert fit(dataset, **told).config == LinearConfig(**told)
         assert set(fit(dataset, **told).maps) == {"train", "window"}

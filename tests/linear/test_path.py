@@ -12,7 +12,7 @@ from mmts.config import load_config
 from mmts.data.batch import Batch
 from mmts.data.dataset import load_dataset
 from mmts.layers.window_norm import WindowScale
-from mmts.linear.share import LinearShare, NetworkShare, go_part_of_the_way
+from mmts.linear.share import LinearShare, NetworkShare, Shares
 from mmts.model import MultimodalForecaster
 from tests.factories import write_world
 
@@ -63,17 +63,32 @@ def test_the_share_of_the_path_is_not_rounded_to_eight_bits() -> None:
     assert torch.equal(mixed, exact)
 
 
-@pytest.mark.parametrize("share", NetworkShare.OFFERED)
-def test_a_forecast_goes_the_chosen_share_of_the_way(world: World, share: float) -> None:
+@pytest.mark.parametrize("shares", NetworkShare(("0.1", "0.5", "0.9")).offered)
+def test_a_forecast_goes_the_chosen_shares_of_the_way(world: World, shares: Shares) -> None:
     model, batch = copy.deepcopy(world[0]), world[1]
     torch.nn.init.normal_(model.head.project.weight, generator=torch.Generator().manual_seed(1))
-    model.network_share.chosen.fill_(share)
+    model.network_share.chosen.copy_(torch.tensor(shares))
     with torch.no_grad():
         linear, whole = model.forecast_in_parts(batch)
         forecast = model(batch)
     assert linear is not None
     assert not torch.equal(linear, whole)
-    torch.testing.assert_close(forecast, linear + share * (whole - linear))
+    medians = [said[..., 1:2] for said in (linear, whole, forecast)]
+    torch.testing.assert_close(
+        medians[2], (1 - shares.middle) * medians[0] + shares.middle * medians[1]
+    )
+    spreads = [said - median for said, median in zip((linear, whole), medians, strict=False)]
+    torch.testing.assert_close(
+        forecast - medians[2], (1 - shares.spread) * spreads[0] + shares.spread * spreads[1]
+    )
+
+
+def test_a_forecast_of_the_mean_has_no_spread_to_choose() -> None:
+    share = NetworkShare(("mean",))
+    assert [shares.middle for shares in share.offered] == [1, 0.75, 0.5, 0.25]
+    linear, whole = torch.zeros(4, 2, 1, 1), torch.ones(4, 2, 1, 1)
+    for shares in share.offered:
+        assert torch.equal(share.go(linear, whole, torch.tensor(shares)), whole * shares.middle)
 
 
 def test_a_training_step_goes_the_whole_way(world: World) -> None:
@@ -82,7 +97,7 @@ def test_a_training_step_goes_the_whole_way(world: World) -> None:
     model.train()
     said = []
     for share in (1.0, 0.25):
-        model.network_share.chosen.fill_(share)
+        model.network_share.chosen[0] = share
         torch.manual_seed(1)
         said.append(model(batch))
     assert torch.equal(*said)
@@ -90,10 +105,14 @@ def test_a_training_step_goes_the_whole_way(world: World) -> None:
 
 def test_a_share_of_the_way_keeps_quantiles_in_order_to_the_last_bit() -> None:
     generator = torch.Generator().manual_seed(1)
-    low = torch.randn(2, 500_000, generator=generator)
+    low = torch.randn(2, 200_000, generator=generator)
     # Next to each other, where rounding would turn them round.
-    high = torch.nextafter(low, torch.full_like(low, torch.inf))
-    for share in NetworkShare.OFFERED:
-        lower, upper = go_part_of_the_way(*low, share), go_part_of_the_way(*high, share)
-        assert (lower <= upper).all()
-    assert torch.equal(go_part_of_the_way(*low, 1.0), low[1])
+    middle = torch.nextafter(low, torch.full_like(low, torch.inf))
+    high = torch.nextafter(middle, torch.full_like(low, torch.inf))
+    linear, whole = torch.stack([low, middle, high], dim=-1)
+    share = NetworkShare(("0.1", "0.5", "0.9"))
+    for shares in share.offered:
+        forecast = share.go(linear, whole, torch.tensor(shares))
+        assert (forecast.diff(dim=-1) >= 0).all()
+    assert torch.equal(share.go(linear, whole, torch.ones(2)), whole)
+    assert torch.equal(share.go(linear, whole, torch.zeros(2)), linear)

@@ -163,7 +163,13 @@ def test_several_processes_go_the_way_of_one(
         torch.testing.assert_close(same_weights[name], weight, rtol=1e-4, atol=1e-5)
     # The first line tells of the start alone.
     for epoch, same in zip(steps[1:], same_steps[1:], strict=True):
-        for loss in ("train/loss", "val/loss", "val/network_share", "train/learning_rate"):
+        for loss in (
+            "train/loss",
+            "val/loss",
+            "val/network_share",
+            "val/spread_share",
+            "train/learning_rate",
+        ):
             assert same[loss] == pytest.approx(epoch[loss], rel=1e-5)
     assert several.num_epochs == one.num_epochs == 2
     names = {path.name for path in (tmp_path / "runs1/run").iterdir()}

@@ -71,7 +71,14 @@ def press_at_call(
     monkeypatch.setattr(owner, name, call)
 
 
-LOSSES = ("epoch", "train/loss", "val/loss", "val/network_share", "train/learning_rate")
+LOSSES = (
+    "epoch",
+    "train/loss",
+    "val/loss",
+    "val/network_share",
+    "val/spread_share",
+    "train/learning_rate",
+)
 
 
 def history_of(folder: Path) -> list[list[float | None]]:

@@ -19,7 +19,6 @@ from mmts.data.dataset import load_dataset
 from mmts.data.gathering import WindowGatherer
 from mmts.errors import ConfigError, OutputError, TrainingError
 from mmts.experiment import train
-from mmts.linear.share import NetworkShare
 from mmts.losses import masked_mean
 from mmts.training.data_module import WindowDataModule
 from mmts.training.linear_start import start_model
@@ -46,7 +45,7 @@ def test_best_is_the_best_epoch_and_last_the_last(world: Path, tmp_path: Path) -
     assert last.validation_loss == losses[last.epoch]
 
 
-def test_a_forecast_keeps_the_share_of_the_network_that_is_best_on_validation(
+def test_a_forecast_keeps_the_shares_of_the_network_that_are_best_on_validation(
     world: Path, tmp_path: Path
 ) -> None:
     # So fast that the network goes too far.
@@ -58,16 +57,17 @@ def test_a_forecast_keeps_the_share_of_the_network_that_is_best_on_validation(
     batch = windows.gather(torch.arange(len(windows)))
     losses = {}
     with torch.no_grad():
-        for share in NetworkShare.OFFERED:
-            model.network_share.chosen.fill_(share)
-            losses[share] = float(
+        for shares in model.network_share.offered:
+            model.network_share.chosen.copy_(torch.tensor(shares))
+            losses[shares] = float(
                 masked_mean(model.head.loss(model(batch), batch.target), batch.target_observed)
             )
     # What training starts from is the linear path, whatever rounding says of shares of nothing.
     no_steps = train(load_config(world, NOTHING_LEARNED), tmp_path / "none").checkpoint
     assert read_info(no_steps).epoch == 0
-    assert load_checkpoint(no_steps)[1].network_share.chosen == 1
-    assert epoch["val/network_share"] == min(losses, key=losses.__getitem__) < 1
+    assert load_checkpoint(no_steps)[1].network_share.chosen.tolist() == [1, 1]
+    chosen = (epoch["val/network_share"], epoch["val/spread_share"])
+    assert chosen == min(losses, key=losses.__getitem__) != (1, 1)
     assert info.validation_loss == pytest.approx(min(losses.values()), rel=1e-5)
 
 
@@ -75,8 +75,9 @@ def test_without_shrinkage_the_whole_network_counts(world: Path, tmp_path: Path)
     overrides = ["training.max_epochs=2", "training.learning_rate=0.02", "training.shrinkage=false"]
     result = train(load_config(world, overrides), tmp_path / "run")
     _, *lines = (result.folder / "history.jsonl").read_text().splitlines()
-    assert [json.loads(line)["val/network_share"] for line in lines] == [1, 1]
-    assert load_checkpoint(result.folder / "last.mmts")[1].network_share.chosen == 1
+    for name in ("val/network_share", "val/spread_share"):
+        assert [json.loads(line)[name] for line in lines] == [1, 1]
+    assert load_checkpoint(result.folder / "last.mmts")[1].network_share.chosen.tolist() == [1, 1]
 
 
 def test_training_stops_early_when_nothing_gets_better(world: Path, tmp_path: Path) -> None:
