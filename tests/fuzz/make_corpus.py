@@ -6,14 +6,10 @@ python -m tests.fuzz.make_corpus
 from __future__ import annotations
 
 import json
-import tempfile
-from pathlib import Path
 
-from mmts.checkpoint import load_checkpoint, save_checkpoint
 from mmts.checkpoint_file import read_description
-from mmts.config import load_config
-from mmts.experiment import train
-from tests.factories import make_frames, make_settings, write_config, write_frames
+from tests.checkpoints.make import train_and_keep
+from tests.factories import make_frames, make_settings
 from tests.fuzz.targets import CORPUS
 
 
@@ -35,13 +31,7 @@ def make() -> None:
     model["head"] = {"kind": "quantile", "dim": 2}
     frames = {name: frame for name, frame in make_frames().items() if name in streams}
     path = CORPUS / "checkpoint/small.mmts"
-    with tempfile.TemporaryDirectory() as folder:
-        write_frames(Path(folder) / "world", frames)
-        config = load_config(write_config(Path(folder) / "world", settings))
-        info, trained = load_checkpoint(train(config, Path(folder) / "run").checkpoint)
-    data = info.config.data.model_copy(update={"root": "data"})
-    info = info.model_copy(update={"config": info.config.model_copy(update={"data": data})})
-    save_checkpoint(path, info, trained.state_dict())
+    train_and_keep(settings, frames, path)
     path.with_suffix(".json").write_text(json.dumps(read_description(path)) + "\n")
 
 
