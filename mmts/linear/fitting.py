@@ -48,7 +48,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 of zero: a validation split near the train split cannot tell that the level will drift away."""
 
 ALIKE = ("loss", "contexts")
-"""Choices of which none is simpler than the other: the one with the smaller error is taken. The
+"""Choices of which none is simpler than the other: the one with the smaller errors is taken. The
 loss is settled on the map of the target's own past, and not again for richer maps. A mean of
 contexts is tried where that map is all there is: one from all streams makes up for the rest."""
 
@@ -116,6 +116,21 @@ class FittedMap:
         if self.every is not None:
             said += (sample.features @ self.every).reshape(said.shape)
         return said
+
+
+class _Errors(NamedTuple):
+    """Means within each validation window of the errors' sizes and squares, (window,) float64."""
+
+    sizes: Tensor
+    squares: Tensor
+
+    def overall(self, is_robust: bool) -> float:
+        """Return one number for all windows; by sizes and squares alike where that is robust.
+
+        What makes small errors smaller by a hair and large ones larger by percents is no gain.
+        """
+        squares = self.squares.mean()
+        return float(self.sizes.mean() * squares.sqrt() if is_robust else squares)
 
 
 class _How(NamedTuple):
@@ -204,10 +219,11 @@ class _Search:
                         best, errors = other, its_errors
         return best
 
-    def _is_better(self, name: str, errors: Tensor, others: Tensor) -> bool:
+    def _is_better(self, name: str, errors: _Errors, others: _Errors) -> bool:
         if name in ALIKE:
-            return bool(others.mean() < errors.mean())
-        return is_better(errors, others, self.origins, self.span)
+            return others.overall(self.is_robust) < errors.overall(self.is_robust)
+        simple, rich = (one.sizes if self.is_robust else one.squares for one in (errors, others))
+        return is_better(simple, rich, self.origins, self.span)
 
     def _is_possible(self, choice: Mapping[str, Any]) -> bool:
         num_windows = len(self.windows[0]) * choice["recent"]
@@ -218,8 +234,8 @@ class _Search:
             return False
         return may_read and (choice["recent"] == 1 or num_windows >= MIN_WINDOWS)
 
-    def _try(self, choice: Mapping[str, Any]) -> tuple[LinearFit, Tensor]:
-        """Return a candidate, and its mean error in each validation window, (window,) float64."""
+    def _try(self, choice: Mapping[str, Any]) -> tuple[LinearFit, _Errors]:
+        """Return a candidate, and its errors on validation."""
         config = LinearConfig.model_validate(choice)
         level, reads, share = choice["level"], choice["reads"], choice["recent"]
         how = _How(choice["loss"], choice["contexts"])
@@ -236,8 +252,10 @@ class _Search:
         missed, observed = miss(0, share, MAX_RESIDUALS)
         fit = LinearFit(config, maps, missed.masked_fill(~observed, torch.nan))
         missed, observed = miss(1, 1.0, len(self.windows[1]))
-        losses = self._losses(missed).masked_fill(~observed, 0.0)
-        return fit, losses.sum(dim=(1, 2)) / observed.sum(dim=(1, 2)).clamp(min=1)
+        missed = missed.double().masked_fill(~observed, 0.0)
+        count = observed.sum(dim=(1, 2)).clamp(min=1)
+        sums = (losses.sum(dim=(1, 2)) for losses in (missed.abs(), missed.square()))
+        return fit, _Errors(*(total / count for total in sums))
 
     def _losses(self, missed: Tensor) -> Tensor:
         return missed.double().abs() if self.is_robust else missed.double().square()

@@ -86,14 +86,25 @@ class TestWhatIsRead:
     ) -> None:
         tried = fitting._Search._try
 
-        def with_errors(search: Any, choice: Any) -> tuple[LinearFit, torch.Tensor]:
+        def with_errors(search: Any, choice: Any) -> tuple[LinearFit, fitting._Errors]:
             found, errors = tried(search, choice)
-            return found, torch.full_like(errors, 1.0 if choice[name] == better else 1.001)
+            size = torch.full_like(errors.sizes, 1.0 if choice[name] == better else 1.001)
+            return found, fitting._Errors(size, size.square())
 
         monkeypatch.setattr(fitting._Search, "_try", with_errors)
         dataset = make_dataset(tmp_path, noise(800), noise(800, 1))
         found = fit(dataset, is_robust=True, level="last", reads="own", recent=1.0, units="train")
         assert getattr(found.config, name) == better
+
+    def test_what_gains_a_hair_in_size_and_loses_percents_in_squares_is_not_better(self) -> None:
+        sizes, squares = torch.tensor([1.0, 1.0]), torch.tensor([2.0, 2.0])
+        errors = fitting._Errors(sizes, squares)
+        hair = fitting._Errors(0.998 * sizes, 1.02 * squares)
+        assert hair.overall(is_robust=True) > errors.overall(is_robust=True)
+        both = fitting._Errors(0.998 * sizes, 1.002 * squares)
+        assert both.overall(is_robust=True) < errors.overall(is_robust=True)
+        # Where squares are what is asked for, sizes do not enter.
+        assert hair.overall(is_robust=False) == pytest.approx(2.04)
 
     def test_two_contexts_make_the_mean_of_two_maps(self, tmp_path: Path) -> None:
         dataset = make_dataset(tmp_path, noise(800).cumsum() + noise(800, 1), noise(800, 2))
