@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from mmts.data.gathering import WindowGatherer
-from mmts.linear.fitting import PENALTIES, LinearFit, fit_linear
+from mmts.linear.fitted import LinearFit
+from mmts.linear.fitting import fit_linear
+from mmts.linear.map_fitting import PENALTIES
 from mmts.linear.path import LinearConfig, LinearPath
 
 RIDGE = LinearConfig(loss="squares", contexts="whole", units="train")

@@ -8,7 +8,8 @@ import time
 from mmts.checkpoint import build_model
 from mmts.config import ExperimentConfig
 from mmts.data.dataset import Dataset
-from mmts.linear.fitting import LinearFit, fit_linear
+from mmts.linear.fitted import LinearFit
+from mmts.linear.fitting import fit_linear
 from mmts.linear.path import LinearConfig
 from mmts.model import MultimodalForecaster
 from mmts.training.state import KeptState

@@ -16,8 +16,9 @@ from mmts.data.dataset import Dataset, load_dataset
 from mmts.evaluation.rolling import forecast_windows
 from mmts.experiment import train
 from mmts.forecasting import Forecaster
-from mmts.linear import fitting, sample
-from mmts.linear.fitting import LinearFit, fit_linear
+from mmts.linear import fitting, map_fitting, sample
+from mmts.linear.fitted import LinearFit
+from mmts.linear.fitting import fit_linear
 from mmts.linear.path import LinearConfig, LinearPath
 from mmts.training.linear_start import start_model
 from tests.factories import START, write_world
@@ -123,7 +124,8 @@ class TestWhatIsRead:
         driver = noise(800)
         dataset = make_dataset(tmp_path, 2 * driver + 0.1 * noise(800, 1), driver)
         assert fit(dataset, reads="all").config.contexts == "whole"
-        told = fit(dataset, reads="all", contexts="both", units="train")
+        told = fit(dataset, contexts="both", units="train")
+        assert told.config.reads == "all"
         assert set(told.choices()["penalties"]) == {"own_train", "quarter_train", "every_train"}
 
     def test_what_is_told_is_done(self, tmp_path: Path) -> None:
@@ -177,7 +179,7 @@ def test_many_windows_are_thinned_out_evenly(
     driver = noise(2000)
     dataset = make_dataset(tmp_path, 2 * driver + 0.1 * noise(2000, 1), driver)
     whole = fit(dataset, reads="all", recent=1.0, units="train")
-    monkeypatch.setattr(fitting, "MAX_NUMBERS", 200 * 60)
+    monkeypatch.setattr(map_fitting, "MAX_NUMBERS", 200 * 60)
     thin = sample.lay_out(dataset.windows("train"), 3, "last", "train", None)
     assert 0 < len(thin) < len(dataset.windows("train"))
     assert thin.origins.diff().unique().numel() == 1
