@@ -79,7 +79,8 @@ def main() -> None:
                     "steps": data.num_steps,
                     "start": loss.losses[0],
                     "loss": loss.losses[-1],
-                    "milliseconds": 1e3 * clock.seconds * arguments.epochs / data.num_steps,
+                    "milliseconds": 1e3
+                    * clock.per_step(data.num_steps // arguments.epochs).seconds,
                 }
             )
     report(found, arguments)

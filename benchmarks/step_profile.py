@@ -170,7 +170,7 @@ def run_naive(
             enable_checkpointing=False,
         )
         trainer.fit(module, batches)
-    return with_rest(parts.seconds, epoch.seconds)
+    return with_rest(parts.seconds, epoch.per_step(1).seconds)
 
 
 def run_mmts(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mmts.calibration.conformal import Calibration
 from mmts.checkpoint_file import read_description, read_tensors, write_checkpoint_file
-from mmts.checkpoint_versions import upgrade, upgrade_weights
+from mmts.checkpoint_versions import NETWORK_SHARE, upgrade, upgrade_weights
 from mmts.config import ExperimentConfig
 from mmts.config_base import Config
 from mmts.data.calendar_features import calendar_columns
@@ -205,6 +205,11 @@ def load_checkpoint(path: str | Path) -> tuple[CheckpointInfo, MultimodalForecas
     tensors = read_tensors(path)
     upgrade_weights(version, info.config, info.data_schema, weights, tensors)
     _check_tensors(path, tensors, forms)
+    shares = tensors.get(NETWORK_SHARE)
+    if shares is not None and not ((shares >= 0) & (shares <= 1)).all():
+        raise CheckpointError(
+            f"{path}: weight {NETWORK_SHARE} holds {shares.tolist()}, which are no shares of a way."
+        )
     model.load_state_dict({name: tensors[name] for name in weights})
     return _with_arrays(path, info, tensors), model.eval()
 

@@ -16,7 +16,7 @@ from mmts.interactions.base import InteractionSettings
 from mmts.interactions.graph import Node
 from mmts.model import module_key
 
-_NETWORK_SHARE = "network_share.chosen"
+NETWORK_SHARE = "network_share.chosen"
 
 
 def upgrade(settings: dict[str, Any]) -> None:
@@ -160,10 +160,10 @@ def _upgrade_to_11(settings: dict[str, Any]) -> None:
 
 def _weights_to_11(model: Mapping[str, Tensor], tensors: dict[str, Tensor]) -> None:
     """One share of the network counted for middle and spread, and before it was chosen, all."""
-    if _NETWORK_SHARE in model:
-        share = tensors.get(_NETWORK_SHARE, torch.ones(()))
+    if NETWORK_SHARE in model:
+        share = tensors.get(NETWORK_SHARE, torch.ones(()))
         if share.ndim == 0:
-            tensors[_NETWORK_SHARE] = share.expand(2).clone()
+            tensors[NETWORK_SHARE] = share.expand(2).clone()
 
 
 def _weights_to_4(model: Mapping[str, Tensor], tensors: dict[str, Tensor]) -> None:

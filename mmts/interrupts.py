@@ -1,4 +1,4 @@
-"""Where Ctrl-C has to wait, and what SIGTERM raises."""
+"""Where signals that end a command have to wait, and what SIGTERM raises."""
 
 from __future__ import annotations
 
@@ -8,49 +8,70 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class Terminated(KeyboardInterrupt):
     """Ends a command on SIGTERM, as Ctrl-C does; it then ends with another code."""
 
 
-@contextmanager
-def sigterm_raises() -> Iterator[None]:
-    """Let SIGTERM raise `Terminated` in a block that puts things in order before it ends.
+class SigtermWatch:
+    """Raises `Terminated` on SIGTERM, which would else end the process on the spot, for a block.
 
-    It would else end the process on the spot. Where something else answers it, that stays.
+    Once: a second one does not break off what the first has begun to put in order. What is raised
+    may be swallowed wherever the program happens to be, such as in a callback, so that a loop asks
+    `check` as well. Outside of the main thread, and where something else answers SIGTERM, nothing
+    is done.
     """
-    is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, _raise_terminated)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
+    def __init__(self) -> None:
+        """Do nothing until it is entered."""
+        self.noted = False
+        self._listens = False
 
-def _raise_terminated(number: int, frame: FrameType | None) -> None:
-    raise Terminated
+    def __enter__(self) -> SigtermWatch:
+        """Answer the signal."""
+        is_main = threading.current_thread() is threading.main_thread()
+        self._listens = is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        if self._listens:
+            signal.signal(signal.SIGTERM, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let it end the process again."""
+        if self._listens:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def check(self) -> None:
+        """Raise what was noted, and may have been swallowed."""
+        if self.noted:
+            raise Terminated
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        is_first, self.noted = not self.noted, True
+        if is_first:
+            raise Terminated
 
 
 @contextmanager
 def interrupts_wait() -> Iterator[None]:
-    """Let Ctrl-C take effect at the end of a short block, where the block would lose it.
+    """Let Ctrl-C and SIGTERM take effect at the end of a short block that would lose them.
 
     While pydantic writes a union it calls our functions, and takes whatever they raise as a sign
     that the value is of another kind; KeyboardInterrupt too.
     """
-    handler = signal.getsignal(signal.SIGINT)
     # Only the main thread gets signals, and only a handler in Python raises.
-    if threading.current_thread() is not threading.main_thread() or not callable(handler):
-        yield
-        return
-    waiting: list[tuple[int, FrameType | None]] = []
-    signal.signal(signal.SIGINT, lambda number, frame: waiting.append((number, frame)))
+    is_main = threading.current_thread() is threading.main_thread()
+    answers = [(number, signal.getsignal(number)) for number in _SIGNALS if is_main]
+    waiting: list[int] = []
+    for number, answer in answers:
+        if callable(answer):
+            signal.signal(number, lambda number, frame: waiting.append(number))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
+        for number, answer in answers:
+            if callable(answer):
+                signal.signal(number, answer)
         if waiting:
-            handler(*waiting[-1])
+            signal.raise_signal(waiting[-1])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .tables import say_number
 from .terminal import imports
 
 if TYPE_CHECKING:
@@ -138,11 +139,11 @@ def _table(found: Backtest, target: str) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for method in (MODEL, *BASELINES):
         cells = [
-            _with_deviation(found.spread(method, target, measure), "{:#.4g}", "{:.2g}")
+            _with_deviation(found.spread(method, target, measure), say_number, "{:.2g}")
             for measure in ("mae", "rmse", "mase", "wql")
         ]
         covered = found.spread(method, target, "coverage")
-        cells.append(_with_deviation(covered, "{:.1%}", "{:.0%}"))
+        cells.append(_with_deviation(covered, "{:.1%}".format, "{:.0%}"))
         comparison = found.comparisons[target].get(method)
         cells.append(
             "-" if comparison is None else f"{comparison.num_better} of {comparison.num_cutoffs}"
@@ -151,10 +152,10 @@ def _table(found: Backtest, target: str) -> Table:
     return table
 
 
-def _with_deviation(spread: Spread, mean: str, deviation: str) -> str:
+def _with_deviation(spread: Spread, say: Callable[[float], str], deviation: str) -> str:
     if math.isnan(spread.mean):
         return "-"
-    said = mean.format(spread.mean)
+    said = say(spread.mean)
     return (
         said if math.isnan(spread.deviation) else f"{said} ± {deviation.format(spread.deviation)}"
     )

@@ -12,6 +12,7 @@ import typer
 
 from .addresses import CheckpointArgument, RunsOption, UriOption, find_file
 from .backtest import run_backtest
+from .tables import say_number
 from .terminal import AsJson, Quiet, imports, run
 
 if TYPE_CHECKING:
@@ -266,7 +267,7 @@ def _show_subsets(subsets: Subsets) -> None:
         table = _new_table(target, "MAE", "RMSE", "WQL", "change in MAE")
         for row in subsets.rows:
             scores, change = row.scores[target], row.changes[target]
-            cells = map(_say, (scores.mae, scores.rmse, scores.wql))
+            cells = map(say_number, (scores.mae, scores.rmse, scores.wql))
             table.add_row(row.name, *cells, _say_change(change.percent, change.standard_error))
         console.print(table)
     print()
@@ -290,7 +291,7 @@ def _table(evaluation: Evaluation, target: str, coverage: Sequence[Coverage]) ->
         if not math.isnan(found.coverage):
             shares = [interval.observed for interval in intervals]
         covered = ("-" if math.isnan(share) else f"{share:.1%}" for share in shares)
-        table.add_row(method, *map(_say, scores), *covered)
+        table.add_row(method, *map(say_number, scores), *covered)
     return table
 
 
@@ -302,10 +303,6 @@ def _new_table(first: str, *headings: str) -> Table:
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     return table
-
-
-def _say(number: float) -> str:
-    return "-" if math.isnan(number) else f"{number:#.4g}"
 
 
 def _say_change(percent: float, standard_error: float) -> str:

@@ -12,6 +12,7 @@ import typer
 
 from .addresses import CheckpointArgument, RunsOption, UriOption, find_file
 from .evaluate import EvaluatedSplit
+from .tables import say_number
 from .terminal import AsJson, Quiet, imports, run
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def _show(explanation: Explanation) -> None:
     print(
         f"{explanation.split} split, {first} to {end}: {explanation.num_windows:,} windows, "
         f"{explanation.num_values:,} observed values; {explanation.metric.upper()} of "
-        f"{explanation.target}: {_say(explanation.value)}"
+        f"{explanation.target}: {say_number(explanation.value)}"
     )
     if explanation.edges:
         edges = _new_table("edge switched off", "strength", "in windows", *_COST_HEADINGS)
@@ -215,10 +216,6 @@ def _cost_cells(cost: Cost) -> tuple[str, str, str]:
 def _signed(percent: float) -> str:
     # Rounded first, and 0 added, so that no zero has a minus.
     return f"{round(percent, 2) + 0.0:+.2f}%"
-
-
-def _say(number: float) -> str:
-    return "-" if math.isnan(number) else f"{number:#.4g}"
 
 
 def _say_strength(strength: float) -> str:

@@ -32,8 +32,10 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], num_word
         print(line)
 
 
-def say_number(number: float | None, digits: int = 4) -> str:
-    """Write a number with as many digits that count; a dash stands for none."""
-    if number is None:
-        return "-"
-    return str(number) if isinstance(number, int) else f"{number:#.{digits}g}".rstrip(".")
+def say_number(number: float | None) -> str:
+    """Write a count as it is, and any other number as a score."""
+    from mmts.metrics import say_score
+
+    if number is not None and isinstance(number, int):
+        return str(number)
+    return say_score(number)

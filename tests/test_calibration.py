@@ -302,7 +302,7 @@ class TestFitting:
         windows = evaluate(forecaster, dataset, "validation").windows
         coverage = measure_coverage(windows, ("load",))["load"]
         # The quantiles were set to end at one of the values, which rounding puts in or out.
-        one_value = 1 / report.calibration.num_windows
+        one_value = 1 / windows.observed.sum()
         assert coverage[0].observed == pytest.approx(report.after.coverage, abs=one_value)
 
     def test_a_point_forecast_cannot_be_calibrated(self, tmp_path: Path) -> None:

@@ -100,7 +100,18 @@ def test_before_format_10_the_whole_network_counted(version: int) -> None:
     assert not info.config.training.shrinkage
     linear = info.config.model.linear
     assert linear is not None
-    assert (linear.calendar, linear.loss) == ("all", "huber")
+    assert (linear.calendar, linear.loss, linear.contexts) == ("all", "huber", "whole")
+
+
+@pytest.mark.parametrize("shares", [[-0.5, 1.0], [0.5, 3.0]])
+def test_shares_beyond_the_way_are_refused(
+    trained: Path, tmp_path: Path, shares: list[float]
+) -> None:
+    # Quantiles might cross.
+    weights = load_file(trained) | {"network_share.chosen": torch.tensor(shares)}
+    write_checkpoint_file(tmp_path / "forged.mmts", metadata_of(trained), weights)
+    with pytest.raises(CheckpointError, match="no shares of a way"):
+        load_checkpoint(tmp_path / "forged.mmts")
 
 
 def test_in_format_10_one_share_counted_for_middle_and_spread(tmp_path: Path) -> None:

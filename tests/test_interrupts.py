@@ -1,19 +1,33 @@
-"""Ctrl-C where it would be lost."""
+"""Ctrl-C and SIGTERM where they would be lost."""
 
 from __future__ import annotations
 
 import signal
+import threading
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import pytest
 from pydantic import BaseModel, Discriminator, Tag
 
-from mmts.interrupts import interrupts_wait
+from mmts.interrupts import SigtermWatch, Terminated, interrupts_wait
 
 
 def press_and_tell(value: Any) -> str:
-    signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.SIGINT if value == 3 else signal.SIGTERM)
     return type(value).__name__
+
+
+@pytest.fixture
+def watch() -> Iterator[SigtermWatch]:
+    before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with SigtermWatch() as watch:
+            yield watch
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class Choice(BaseModel):
@@ -28,6 +42,47 @@ def test_pydantic_loses_what_a_tag_raises_and_waiting_keeps_it() -> None:
         assert choice.model_dump() == {"value": 3}
     with pytest.raises(KeyboardInterrupt), interrupts_wait():
         assert choice.model_dump() == {"value": 3}
+
+
+def test_sigterm_waits_as_well(watch: SigtermWatch) -> None:
+    choice = Choice.model_construct(value=4)
+    with pytest.raises(Terminated), interrupts_wait():
+        assert choice.model_dump() == {"value": 4}
+
+
+def test_sigterm_raises_once_and_what_was_swallowed_is_told_again(watch: SigtermWatch) -> None:
+    watch.check()
+    with pytest.raises(Terminated):
+        signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(Terminated):
+        watch.check()
+
+
+def test_where_something_else_answers_sigterm_that_stays() -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    try:
+        with SigtermWatch() as watch:
+            signal.raise_signal(signal.SIGTERM)
+            watch.check()
+        assert heard == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_in_another_thread_nothing_is_watched() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    answers: list[Any] = []
+
+    def enter() -> None:
+        with SigtermWatch():
+            answers.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert answers == [before]
 
 
 def press_twice(reached: list[str]) -> None:

@@ -20,6 +20,7 @@ from mmts.evaluation.report import (
     say_loss,
     to_plain,
 )
+from mmts.metrics import say_score
 
 MEASURES = tuple(field.name for field in fields(Scores))
 
@@ -123,7 +124,7 @@ class Backtest:
         count = len(self.cutoffs)
         over = f"Over {count} cut-offs" if count > 1 else "From one cut-off"
         mean = "mean MAE" if count > 1 else "MAE"
-        sentence = f"{over}, the model's {mean} of {target} ({model.mean:#.4g}) {words}."
+        sentence = f"{over}, the model's {mean} of {target} ({say_score(model.mean)}) {words}."
         if count == 1:
             return f"{sentence} One cut-off tells little."
         unclear = [name for name, comparison in found.items() if not comparison.is_clear]

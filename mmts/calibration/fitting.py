@@ -25,6 +25,7 @@ from mmts.evaluation.rolling import forecast_windows, gather_splits
 from mmts.forecasting import Forecaster
 from mmts.heads.kinds import HeadConfig, levels_to_calibrate
 from mmts.linear.targets import collect_targets
+from mmts.metrics import say_score
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,8 @@ class CalibrationReport:
                 f"{after.coverage:.1%} after; "
             )
         said += (
-            f"CRPS ({len(self.quantile_levels)} levels) {before.crps:#.4g} becomes "
-            f"{after.crps:#.4g}"
+            f"CRPS ({len(self.quantile_levels)} levels) {say_score(before.crps)} "
+            f"becomes {say_score(after.crps)}"
         )
         if before.crps > 0:
             said += f" ({100 * (after.crps / before.crps - 1):+.2f}%)"

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mmts.evaluation.ablation import Ablation
+from mmts.metrics import say_score
 
 MODEL, LAST_VALUE, SEASONAL_NAIVE, RIDGE = "model", "last value", "seasonal naive", "ridge"
 BASELINES = (LAST_VALUE, SEASONAL_NAIVE, RIDGE)
@@ -127,7 +128,7 @@ class Evaluation:
         ablated = f", {self.ablation.words}" if self.ablation.words else ""
         return (
             f"On the {self.split} split, {first} to {end}{ablated}, the model's MAE of {target} "
-            f"({model:#.4g}) {found}."
+            f"({say_score(model)}) {found}."
         )
 
     def table(self, target: str | None = None) -> pd.DataFrame:

@@ -35,9 +35,10 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 of zero: a validation split near the train split cannot tell that the level will drift away."""
 
 ALIKE = ("loss", "contexts")
-"""Choices of which none is simpler than the other: the one with the smaller errors is taken. The
-loss is settled on the map of the target's own past, and not again for richer maps. A mean of
-contexts is tried where that map is all there is: one from all streams makes up for the rest."""
+"""Choices whose values may be as good as each other: the one with the smaller errors is taken, be
+it by chance. The loss is settled on the map of the target's own past, and not again for richer
+maps. A mean of contexts is tried where that map is all there is: one from all streams makes up for
+the rest."""
 
 MIN_WINDOWS = 200
 """Train windows that a share of them must hold to be tried."""
@@ -128,8 +129,8 @@ class _Search:
         may_read = choice["reads"] == "own" or self.may_read_all
         if choice["loss"] == "huber" and self.config.loss == "auto" and not self.is_robust:
             return False
-        is_tried = self.config.contexts == "auto"
-        if choice["contexts"] == "both" and choice["reads"] == "all" and is_tried:
+        reads_both = choice["contexts"] == "both" and self.config.contexts == "auto"
+        if reads_both and choice["reads"] == "all":
             return False
         return may_read and (choice["recent"] == 1 or num_windows >= MIN_WINDOWS)
 

@@ -33,8 +33,8 @@ class LinearConfig(Config):
     contexts: Literal["auto", "whole", "both"] = Field(
         "auto",
         description="How far back the map of the target's past reads: whole, as far as the context "
-        "goes; both, the mean of such a map and of one that reads the latest quarter; auto, what "
-        "is better on validation.",
+        "goes; both, the mean of such a map and of one that reads the latest quarter; auto, where "
+        "nothing else is read, what is better on validation.",
     )
     level: Literal["auto", "last", "mean", "zero"] = Field(
         "auto",

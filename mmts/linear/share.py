@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -42,6 +42,9 @@ class LinearShare(nn.Module):
         return weighed
 
 
+_QUARTERS = (1.0, 0.75, 0.5, 0.25, 0.0)
+
+
 class Shares(NamedTuple):
     """How far a forecast goes from the linear path, 0, to what the whole model says, 1.
 
@@ -60,8 +63,11 @@ class NetworkShare(nn.Module):
     lies, and how far it may be off, are learned unequally well. What parts are best, validation
     tells; training itself always goes the whole way.
 
-    chosen: (2,), as in `Shares`. middle: which output is the median, or mean. offered: what there
-    is to choose from. Nothing at all is what training begins with.
+    Quantiles that rise in both rise in what is between: unlike those of `torch.lerp`, all steps of
+    this are monotone in floating point too.
+
+    chosen: (2,), as in `Shares`. offered: what there is to choose from; without (0, 0), which is
+    the linear path alone, as training finds it.
     """
 
     chosen: Tensor
@@ -69,29 +75,37 @@ class NetworkShare(nn.Module):
     def __init__(self, outputs: Sequence[str]) -> None:
         """Go the whole way until something else is chosen; outputs: of the head."""
         super().__init__()
-        self.middle = outputs.index("0.5") if "0.5" in outputs else 0
-        steps = (1.0, 0.75, 0.5, 0.25, 0.0)
-        pairs = product(steps, steps) if len(outputs) > 1 else zip(steps, steps, strict=True)
-        self.offered = [Shares(*pair) for pair in pairs if any(pair)]
+        place = outputs.index("0.5") if "0.5" in outputs else 0
+        self.middle = slice(place, place + 1)
+        self.has_spread = len(outputs) > 1
+        pairs = [pair for pair in product(_QUARTERS, _QUARTERS) if any(pair)]
+        self.offered = [Shares(*pair) for pair in pairs if self.has_spread or pair[0] == pair[1]]
         self.register_buffer("chosen", torch.ones(2))
 
     def forward(self, linear: Tensor, whole: Tensor) -> Tensor:
-        """Return a forecast between two, each (batch, horizon, target, output)."""
-        return self.go(linear, whole, self.chosen)
+        """Return the forecast at the chosen shares.
 
-    def go(self, linear: Tensor, whole: Tensor, shares: Tensor) -> Tensor:
-        """Return the forecast at other shares, (2,); at (1, 1) it is the whole model's to the bit.
-
-        Quantiles that rise in both rise in it: unlike those of `torch.lerp`, all steps of this are
-        monotone in floating point too.
+        linear, whole: (batch, horizon, target, output). At (1, 1) it is `whole` to the bit.
         """
-        middle_share, spread_share = shares.unbind()
-        alike = _between(linear, whole, middle_share)
-        middle = slice(self.middle, self.middle + 1)
-        spread = _between(linear - linear[..., middle], whole - whole[..., middle], spread_share)
-        apart = alike[..., middle] + spread
-        return torch.where(middle_share == spread_share, alike, apart)
+        middle, spread = self.chosen.unbind()
+        alike = _between(linear, whole, middle)
+        apart = alike[..., self.middle] + self._spread(linear, whole, spread)
+        return torch.where(middle == spread, alike, apart)
+
+    def each(self, linear: Tensor, whole: Tensor) -> Iterator[Tensor]:
+        """Yield the forecast at each of the shares offered, as `forward` would say it."""
+        spreads = {share: self._spread(linear, whole, share) for share in _QUARTERS}
+        for middle, spread in self.offered:
+            if middle == spread:
+                yield _between(linear, whole, middle)
+            else:
+                between = _between(linear[..., self.middle], whole[..., self.middle], middle)
+                yield between + spreads[spread]
+
+    def _spread(self, linear: Tensor, whole: Tensor, share: Tensor | float) -> Tensor:
+        """Return how far outputs lie from their middle."""
+        return _between(linear - linear[..., self.middle], whole - whole[..., self.middle], share)
 
 
-def _between(linear: Tensor, whole: Tensor, share: Tensor) -> Tensor:
+def _between(linear: Tensor, whole: Tensor, share: Tensor | float) -> Tensor:
     return (1 - share) * linear + share * whole

@@ -11,6 +11,7 @@ from mmts.data.dataset import Dataset
 from mmts.data.findings.coverage import cover_streams
 from mmts.data.findings.facts import state_facts, state_splits
 from mmts.evaluation.report import ALL_TARGETS, MODEL
+from mmts.metrics import say_score
 from mmts.summary import (
     SPLIT_HEADER,
     STREAM_HEADER,
@@ -141,8 +142,10 @@ def _row(texts: Sequence[str], numbers_from: int) -> tuple[Cell, ...]:
     return tuple(Cell(text, is_number=place >= numbers_from) for place, text in enumerate(texts))
 
 
-def _say(number: float | None, pattern: str = "{:#.4g}") -> str:
-    return "-" if number is None or math.isnan(number) else pattern.format(number)
+def _say(number: float | None, pattern: str | None = None) -> str:
+    if pattern is None or number is None or math.isnan(number):
+        return say_score(number)
+    return pattern.format(number)
 
 
 def _say_relative(model: float | None, other: float | None) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from mmts.evaluation import ALL_TARGETS, BASELINES, MODEL, Evaluation, Subsets
 from mmts.evaluation.report import Scores
 from mmts.evaluation.subsets import Change
+from mmts.metrics import say_score
 from mmts.tracking.note import mark_code, write_table
 from mmts.tracking.run import TrackedRun
 from mmts.tracking.training_page import VERDICT
@@ -94,7 +95,7 @@ def _say(evaluation: Evaluation, checkpoint: Path) -> str:
         scores = found[target].overall
         numbers = (scores.mae, scores.rmse, scores.mase, scores.wql, scores.crps_by_quantiles)
         covered = "-" if math.isnan(scores.coverage) else f"{scores.coverage:.1%}"
-        rows.append([method, *("-" if math.isnan(x) else f"{x:#.4g}" for x in numbers), covered])
+        rows.append([method, *map(say_score, numbers), covered])
     nominal = evaluation.nominal_coverage
     coverage = "coverage" if nominal is None else f"coverage of {nominal:.0%}"
     parts = [

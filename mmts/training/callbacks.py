@@ -140,7 +140,8 @@ class EpochLog(pl.Callback):
         }
         if pl_module.model.linear is not None:
             metrics["val/network_share"] = pl_module.chosen_shares.middle
-            metrics["val/spread_share"] = pl_module.chosen_shares.spread
+            if pl_module.model.network_share.has_spread:
+                metrics["val/spread_share"] = pl_module.chosen_shares.spread
         self._write({"epoch": epoch, **metrics})
         self.run.log_metrics(metrics, step=epoch)
         logger.info(
@@ -191,4 +192,6 @@ def _say_shares(shares: Shares) -> str:
         return ""
     if shares.middle == shares.spread:
         return f" with {shares.middle:.0%} of the network"
-    return f" with {shares.middle:.0%} of the network, and {shares.spread:.0%} of its spread"
+    return (
+        f" with {shares.middle:.0%} of the network's median and {shares.spread:.0%} of its spread"
+    )

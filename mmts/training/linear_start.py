@@ -67,8 +67,9 @@ def _fit(settings: LinearConfig, is_robust: bool, dataset: Dataset) -> LinearFit
     logger.info("fitting the linear path on %d windows", len(train))
     fit = fit_linear(train, validation, dataset.category_sizes, settings, is_robust)
     logger.info(
-        "linear path: reads %s, fitted by %s on %s of the train windows in %.1f s",
+        "linear path: reads %s%s, fitted by %s on %s of the train windows in %.1f s",
         "all streams" if fit.config.reads == "all" else "the target's own past",
+        ", the mean of two contexts" if fit.config.contexts == "both" else "",
         "huber's loss" if fit.config.loss == "huber" else "least squares",
         "all" if fit.config.recent == 1 else f"the latest {fit.config.recent:.0%}",
         time.monotonic() - began,

@@ -175,10 +175,10 @@ class ForecastingModule(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add up the losses of one batch, for each of the shares offered."""
         linear, whole = self.model.forecast_in_parts(batch)
-        for place, shares in enumerate(whole.new_tensor(self.offered)):
-            forecast = (
-                whole if linear is None else self.model.network_share.go(linear, whole, shares)
-            )
+        forecasts: Iterable[Tensor] = [whole]
+        if linear is not None and self.offered != [Shares()]:
+            forecasts = self.model.network_share.each(linear, whole)
+        for place, forecast in enumerate(forecasts):
             losses = self.model.head.loss(forecast, batch.target)
             self.validation_sum[place] += losses.masked_fill(~batch.target_observed, 0.0).sum()
         self.validation_count += batch.target_observed.sum()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mmts.checkpoint import build_model
 from mmts.errors import ConfigError
-from mmts.interrupts import sigterm_raises
+from mmts.interrupts import SigtermWatch
 from mmts.tracking.run import Status, TrackedRun, start_run
 from mmts.training.assignment import TrainingData, read_training_data
 from mmts.training.processes import find_processes
@@ -56,6 +56,8 @@ def tune(searched: SearchedConfig, folder: Path) -> StudyResult:
 
     folder: of the study, new or one to go on with; its parent holds the MLflow store by default.
     Of each trial the best validation loss counts; nothing of the test split is looked at.
+    Ctrl-C and SIGTERM end the training of trials, and come back as the result's `interrupt`, which
+    whoever calls this may raise.
     Raises DataError, ConfigError or OutputError before anything is trained.
     """
     config, tuning = searched.config, searched.tuning
@@ -68,7 +70,7 @@ def tune(searched: SearchedConfig, folder: Path) -> StudyResult:
     build_model(config, data.dataset.schema, data.dataset.scaling)
     place = StudyFolder(folder)
     with (
-        sigterm_raises(),
+        SigtermWatch() as watch,
         place.opened(config, data.hashes),
         storage_errors(place.database),
         closing(Study(place.database, tuning)) as study,
@@ -78,7 +80,9 @@ def tune(searched: SearchedConfig, folder: Path) -> StudyResult:
         keep_results(searched, place, study.records())
         num_missing = max(0, tuning.num_trials - len(_ended(study)))
         interrupt = (
-            _train_missing(searched, place, study, data, num_missing) if num_missing else None
+            _train_missing(searched, place, study, data, num_missing, watch)
+            if num_missing
+            else None
         )
         records = _ended(study)
     num_missing = max(0, tuning.num_trials - len(records))
@@ -91,6 +95,7 @@ def _train_missing(
     study: Study,
     data: TrainingData,
     num_missing: int,
+    watch: SigtermWatch,
 ) -> KeyboardInterrupt | None:
     """Train so many trials, and keep what comes of them; returns what ended it before."""
     tuning = searched.tuning
@@ -108,7 +113,11 @@ def _train_missing(
     interrupt: KeyboardInterrupt | None = None
     try:
         train_trials(
-            work, tuning.workers, data, lambda number: _report(searched, folder, study, number)
+            work,
+            tuning.workers,
+            data,
+            lambda number: _report(searched, folder, study, number),
+            watch,
         )
         status = "FINISHED"
     except KeyboardInterrupt as stop:

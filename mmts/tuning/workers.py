@@ -16,12 +16,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 
 from mmts.errors import MmtsError, TrainingError
+from mmts.interrupts import SigtermWatch
 from mmts.training.assignment import TrainingData
 from mmts.tuning.folder import StudyFolder
 from mmts.tuning.space import SearchedConfig
@@ -50,18 +50,22 @@ class Work:
 
 
 def train_trials(
-    work: Work, num_workers: int, data: TrainingData, report: Callable[[int], None]
+    work: Work,
+    num_workers: int,
+    data: TrainingData,
+    report: Callable[[int], None],
+    watch: SigtermWatch,
 ) -> None:
     """Train until all is done or the time is over.
 
     data: as this process has read them; several workers read their own.
-    report: called with the number of each trial that has ended.
+    report: called with the number of each trial that has ended. watch: asked between trials.
     """
     num_workers = min(num_workers, work.num_trials)
     if num_workers <= 1:
-        _train_here(work, _Tickets(work), data, report)
+        _train_here(work, _Tickets(work), data, report, watch)
     else:
-        _Team(work, num_workers).run(report)
+        _Team(work, num_workers).run(report, watch)
 
 
 class _Tickets:
@@ -81,13 +85,18 @@ class _Tickets:
 
 
 def _train_here(
-    work: Work, tickets: _Tickets, data: TrainingData | None, report: Callable[[int], None]
+    work: Work,
+    tickets: _Tickets,
+    data: TrainingData | None,
+    report: Callable[[int], None],
+    watch: SigtermWatch,
 ) -> None:
     database = work.folder.database
     with storage_errors(database), closing(Study(database, work.searched.tuning)) as study:
         trials = Trials(work.searched, work.folder, study, work.runs, work.parent_run_id, data)
         while tickets.take():
             report(trials.run_next())
+            watch.check()
 
 
 class _Team:
@@ -106,13 +115,14 @@ class _Team:
             for n in range(1, num_workers + 1)
         ]
 
-    def run(self, report: Callable[[int], None]) -> None:
+    def run(self, report: Callable[[int], None], watch: SigtermWatch) -> None:
         """Run to the end; raises what ended a worker, which ends all."""
         try:
             for process in self.processes:
                 process.start()
             while any(process.is_alive() for process in self.processes):
                 self._listen(report, _SECONDS_BETWEEN)
+                watch.check()
             self._listen(report, 0.0)
             for process in self.processes:
                 if process.exitcode:
@@ -161,14 +171,15 @@ def _work(work: Work, tickets: _Tickets, messages: Any, threads: int) -> None:
     """Train as one of several processes."""
     # The first process answers Ctrl-C for all.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     log = logging.getLogger("mmts")
     log.handlers, log.propagate = [_ToFirst(messages)], False
     log.setLevel(logging.INFO)
     try:
-        _train_here(work, tickets, None, lambda number: messages.put(("ended", number)))
+        with SigtermWatch() as watch:
+            _train_here(work, tickets, None, lambda number: messages.put(("ended", number)), watch)
     except KeyboardInterrupt:
         # Nobody listens any more.
         messages.cancel_join_thread()
@@ -198,12 +209,6 @@ class _ToFirst(logging.handlers.QueueHandler):
 
     def enqueue(self, record: logging.LogRecord) -> None:
         self.messages.put(("log", record))
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    # Once is enough: the run in MLflow is being closed.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 def _end_with_parent() -> None:

@@ -36,12 +36,17 @@ def test_the_document_shows_the_results_that_are_kept() -> None:
 
 
 def test_a_table_tells_which_aim_is_missed_and_touches_nothing_else() -> None:
-    part = {"found": FEEDING, "date": "today", "seconds": 3.0, "machine": MACHINE}
+    command = "python benchmarks/feeding.py --turns 99"
+    part = {
+        "command": command, "found": FEEDING, "date": "today", "seconds": 3.0, "machine": MACHINE
+    }  # fmt: skip
     text = "Before.\n<!-- table feeding -->\nold\n<!-- end -->\nAfter 5 %.\n"
     filled = fill_document(text, {"feeding": part})
     assert filled.startswith("Before.\n")
     assert filled.endswith("\nAfter 5 %.\n")
     assert "old" not in filled
+    # What was measured is of the command of its day.
+    assert f"```sh\n{command}\n```" in filled
     one, three = (line for line in filled.splitlines() if " stream" in line and "999" in line)
     assert one.endswith("| met |")
     assert three.endswith("| **missed** |")

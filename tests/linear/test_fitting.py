@@ -126,6 +126,10 @@ class TestWhatIsRead:
         assert fit(dataset, reads="all").config.contexts == "whole"
         told = fit(dataset, contexts="both", units="train")
         assert told.config.reads == "all"
+        # What is told leaves all other choices open.
+        jumps = np.where(np.arange(800) < 280, -2.0, 2.0)
+        turned = make_dataset(tmp_path, jumps * driver + 0.1 * noise(800, 1), driver)
+        assert fit(turned, contexts="both", reads="all").config.recent < 1
         assert set(told.choices()["penalties"]) == {"own_train", "quarter_train", "every_train"}
 
     def test_what_is_told_is_done(self, tmp_path: Path) -> None:

@@ -67,7 +67,9 @@ def test_a_forecast_keeps_the_shares_of_the_network_that_are_best_on_validation(
     assert read_info(no_steps).epoch == 0
     assert load_checkpoint(no_steps)[1].network_share.chosen.tolist() == [1, 1]
     chosen = (epoch["val/network_share"], epoch["val/spread_share"])
-    assert chosen == min(losses, key=losses.__getitem__) != (1, 1)
+    assert chosen == min(losses, key=losses.__getitem__)
+    # In this world the spread was learned, and the middle was not.
+    assert chosen[0] < chosen[1]
     assert info.validation_loss == pytest.approx(min(losses.values()), rel=1e-5)
 
 
