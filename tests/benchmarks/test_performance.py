@@ -66,14 +66,15 @@ def test_quick_numbers_never_reach_the_document(capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["feeding", "overhead"])
 def test_a_part_is_measured_kept_and_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     document, results = tmp_path / "d.md", tmp_path / "r.json"
-    document.write_text("<!-- table feeding -->\n<!-- end -->\n")
-    words = ["p", "feeding", "--quick", "--results", str(results), "--document", str(document)]
+    document.write_text(f"<!-- table {name} -->\n<!-- end -->\n")
+    words = ["p", name, "--quick", "--results", str(results), "--document", str(document)]
     monkeypatch.setattr("sys.argv", words)
     performance.main()
-    kept = json.loads(results.read_text())["parts"]["feeding"]
-    assert kept["command"] == PARTS["feeding"].command(is_quick=True)
+    kept = json.loads(results.read_text())["parts"][name]
+    assert kept["command"] == PARTS[name].command(is_quick=True)
     assert NOT_YET not in document.read_text()
