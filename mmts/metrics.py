@@ -7,7 +7,6 @@ measure is not defined, the number is NaN. Sums are in float64.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -129,9 +128,3 @@ def _errors(forecast: Numbers, actual: Numbers, chosen: Mask) -> npt.NDArray[np.
 
 def _mean(values: npt.NDArray[np.float64]) -> float:
     return float(values.mean()) if values.size else np.nan
-
-
-def say_score(score: float | None) -> str:
-    """Write a score with the four digits that count; a dash where there is none."""
-    # All zeros stay, so that scores below each other have as many digits; no bare point is left.
-    return "-" if score is None or math.isnan(score) else f"{score:#.4g}".rstrip(".")

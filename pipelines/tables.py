@@ -34,7 +34,7 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], num_word
 
 def say_number(number: float | None) -> str:
     """Write a count as it is, and any other number as a score."""
-    from mmts.metrics import say_score
+    from mmts.score_text import say_score
 
     if number is not None and isinstance(number, int):
         return str(number)

@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 # among which the same holds in the order given, or in any order that has no circle.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "config_base", "kinds", "tokens", "formulas", "files", "folder_lock", "interrupts",
-     "training.config", "tracking.secrets", "tracking.config", "tuning.config",
+     "score_text", "training.config", "tracking.secrets", "tracking.config", "tuning.config",
      "calibration.config"),
     ("config_yaml", "config_errors", "losses", "metrics", "calibration.conformal", "inspection",
      "tracking.journal", "run_folders.description", "run_folders.history",

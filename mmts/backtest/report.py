@@ -20,7 +20,7 @@ from mmts.evaluation.report import (
     say_loss,
     to_plain,
 )
-from mmts.metrics import say_score
+from mmts.score_text import say_score
 
 MEASURES = tuple(field.name for field in fields(Scores))
 

@@ -25,7 +25,7 @@ from mmts.evaluation.rolling import forecast_windows, gather_splits
 from mmts.forecasting import Forecaster
 from mmts.heads.kinds import HeadConfig, levels_to_calibrate
 from mmts.linear.targets import collect_targets
-from mmts.metrics import say_score
+from mmts.score_text import say_score
 
 
 @dataclass(frozen=True)

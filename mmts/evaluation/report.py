@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mmts.evaluation.ablation import Ablation
-from mmts.metrics import say_score
+from mmts.score_text import say_score
 
 MODEL, LAST_VALUE, SEASONAL_NAIVE, RIDGE = "model", "last value", "seasonal naive", "ridge"
 BASELINES = (LAST_VALUE, SEASONAL_NAIVE, RIDGE)

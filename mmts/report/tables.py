@@ -11,7 +11,7 @@ from mmts.data.dataset import Dataset
 from mmts.data.findings.coverage import cover_streams
 from mmts.data.findings.facts import state_facts, state_splits
 from mmts.evaluation.report import ALL_TARGETS, MODEL
-from mmts.metrics import say_score
+from mmts.score_text import say_score
 from mmts.summary import (
     SPLIT_HEADER,
     STREAM_HEADER,

@@ -10,7 +10,7 @@ from pathlib import Path
 from mmts.evaluation import ALL_TARGETS, BASELINES, MODEL, Evaluation, Subsets
 from mmts.evaluation.report import Scores
 from mmts.evaluation.subsets import Change
-from mmts.metrics import say_score
+from mmts.score_text import say_score
 from mmts.tracking.note import mark_code, write_table
 from mmts.tracking.run import TrackedRun
 from mmts.tracking.training_page import VERDICT
