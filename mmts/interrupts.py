@@ -15,42 +15,48 @@ class Terminated(KeyboardInterrupt):
     """Ends a command on SIGTERM, as Ctrl-C does; it then ends with another code."""
 
 
-class SigtermWatch:
-    """Raises `Terminated` on SIGTERM, which would else end the process on the spot, for a block.
+class SignalWatch:
+    """Notes Ctrl-C and SIGTERM for the length of a block, and raises them.
 
-    Once: a second one does not break off what the first has begun to put in order. What is raised
-    may be swallowed wherever the program happens to be, such as in a callback, so that a loop asks
-    `check` as well. Outside of the main thread, and where something else answers SIGTERM, nothing
-    is done.
+    SIGTERM would else end the process on the spot. It is raised once: a second one does not break
+    off what the first has begun to put in order; a second Ctrl-C does. What is raised may be
+    swallowed wherever the program happens to be, such as in a callback, so that a loop asks `check`
+    as well. Outside of the main thread, and where something else answers a signal, nothing is done.
     """
+
+    _PLAIN = ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL))
 
     def __init__(self) -> None:
         """Do nothing until it is entered."""
-        self.noted = False
-        self._listens = False
+        self.noted: int | None = None
+        self._watched: list[signal.Signals] = []
 
-    def __enter__(self) -> SigtermWatch:
-        """Answer the signal."""
-        is_main = threading.current_thread() is threading.main_thread()
-        self._listens = is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-        if self._listens:
-            signal.signal(signal.SIGTERM, self._note)
+    def __enter__(self) -> SignalWatch:
+        """Answer the signals that nothing else answers."""
+        if threading.current_thread() is threading.main_thread():
+            self._watched = [n for n, plain in self._PLAIN if signal.getsignal(n) == plain]
+        for number in self._watched:
+            signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let it end the process again."""
-        if self._listens:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        """Leave them as they were."""
+        for number, plain in self._PLAIN:
+            if number in self._watched:
+                signal.signal(number, plain)
 
     def check(self) -> None:
         """Raise what was noted, and may have been swallowed."""
-        if self.noted:
-            raise Terminated
+        if self.noted is not None:
+            raise self._interrupt()
+
+    def _interrupt(self) -> KeyboardInterrupt:
+        return Terminated() if self.noted == signal.SIGTERM else KeyboardInterrupt()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        is_first, self.noted = not self.noted, True
-        if is_first:
-            raise Terminated
+        is_first, self.noted = self.noted is None, number
+        if is_first or number == signal.SIGINT:
+            raise self._interrupt()
 
 
 @contextmanager

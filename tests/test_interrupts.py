@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel, Discriminator, Tag
 
-from mmts.interrupts import SigtermWatch, Terminated, interrupts_wait
+from mmts.interrupts import SignalWatch, Terminated, interrupts_wait
 
 
 def press_and_tell(value: Any) -> str:
@@ -19,15 +19,16 @@ def press_and_tell(value: Any) -> str:
 
 
 @pytest.fixture
-def watch() -> Iterator[SigtermWatch]:
-    before = signal.getsignal(signal.SIGTERM)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+def watch() -> Iterator[SignalWatch]:
+    plain = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, answer) for number, answer in plain.items()}
     try:
-        with SigtermWatch() as watch:
+        with SignalWatch() as watch:
             yield watch
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        assert {number: signal.getsignal(number) for number in plain} == plain
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, answer in before.items():
+            signal.signal(number, answer)
 
 
 class Choice(BaseModel):
@@ -44,13 +45,13 @@ def test_pydantic_loses_what_a_tag_raises_and_waiting_keeps_it() -> None:
         assert choice.model_dump() == {"value": 3}
 
 
-def test_sigterm_waits_as_well(watch: SigtermWatch) -> None:
+def test_sigterm_waits_as_well(watch: SignalWatch) -> None:
     choice = Choice.model_construct(value=4)
     with pytest.raises(Terminated), interrupts_wait():
         assert choice.model_dump() == {"value": 4}
 
 
-def test_sigterm_raises_once_and_what_was_swallowed_is_told_again(watch: SigtermWatch) -> None:
+def test_sigterm_raises_once_and_what_was_swallowed_is_told_again(watch: SignalWatch) -> None:
     watch.check()
     with pytest.raises(Terminated):
         signal.raise_signal(signal.SIGTERM)
@@ -59,11 +60,23 @@ def test_sigterm_raises_once_and_what_was_swallowed_is_told_again(watch: Sigterm
         watch.check()
 
 
+def test_ctrl_c_that_was_swallowed_is_told_again_and_a_second_one_is_raised(
+    watch: SignalWatch,
+) -> None:
+    choice = Choice.model_construct(value=3)
+    with pytest.warns(UserWarning, match="failed to get discriminator value"):
+        choice.model_dump()
+    with pytest.raises(KeyboardInterrupt):
+        watch.check()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
 def test_where_something_else_answers_sigterm_that_stays() -> None:
     heard: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
     try:
-        with SigtermWatch() as watch:
+        with SignalWatch() as watch:
             signal.raise_signal(signal.SIGTERM)
             watch.check()
         assert heard == [signal.SIGTERM]
@@ -76,7 +89,7 @@ def test_in_another_thread_nothing_is_watched() -> None:
     answers: list[Any] = []
 
     def enter() -> None:
-        with SigtermWatch():
+        with SignalWatch():
             answers.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=enter)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mmts.checkpoint import build_model
 from mmts.errors import ConfigError
-from mmts.interrupts import SigtermWatch
+from mmts.interrupts import SignalWatch
 from mmts.tracking.run import Status, TrackedRun, start_run
 from mmts.training.assignment import TrainingData, read_training_data
 from mmts.training.processes import find_processes
@@ -70,7 +70,7 @@ def tune(searched: SearchedConfig, folder: Path) -> StudyResult:
     build_model(config, data.dataset.schema, data.dataset.scaling)
     place = StudyFolder(folder)
     with (
-        SigtermWatch() as watch,
+        SignalWatch() as watch,
         place.opened(config, data.hashes),
         storage_errors(place.database),
         closing(Study(place.database, tuning)) as study,
@@ -95,7 +95,7 @@ def _train_missing(
     study: Study,
     data: TrainingData,
     num_missing: int,
-    watch: SigtermWatch,
+    watch: SignalWatch,
 ) -> KeyboardInterrupt | None:
     """Train so many trials, and keep what comes of them; returns what ended it before."""
     tuning = searched.tuning

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from mmts.errors import MmtsError, TrainingError
-from mmts.interrupts import SigtermWatch
+from mmts.interrupts import SignalWatch
 from mmts.training.assignment import TrainingData
 from mmts.tuning.folder import StudyFolder
 from mmts.tuning.space import SearchedConfig
@@ -54,7 +54,7 @@ def train_trials(
     num_workers: int,
     data: TrainingData,
     report: Callable[[int], None],
-    watch: SigtermWatch,
+    watch: SignalWatch,
 ) -> None:
     """Train until all is done or the time is over.
 
@@ -89,7 +89,7 @@ def _train_here(
     tickets: _Tickets,
     data: TrainingData | None,
     report: Callable[[int], None],
-    watch: SigtermWatch,
+    watch: SignalWatch,
 ) -> None:
     database = work.folder.database
     with storage_errors(database), closing(Study(database, work.searched.tuning)) as study:
@@ -115,7 +115,7 @@ class _Team:
             for n in range(1, num_workers + 1)
         ]
 
-    def run(self, report: Callable[[int], None], watch: SigtermWatch) -> None:
+    def run(self, report: Callable[[int], None], watch: SignalWatch) -> None:
         """Run to the end; raises what ended a worker, which ends all."""
         try:
             for process in self.processes:
@@ -178,7 +178,7 @@ def _work(work: Work, tickets: _Tickets, messages: Any, threads: int) -> None:
     log.handlers, log.propagate = [_ToFirst(messages)], False
     log.setLevel(logging.INFO)
     try:
-        with SigtermWatch() as watch:
+        with SignalWatch() as watch:
             _train_here(work, tickets, None, lambda number: messages.put(("ended", number)), watch)
     except KeyboardInterrupt:
         # Nobody listens any more.
