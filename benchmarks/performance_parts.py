@@ -39,6 +39,12 @@ PARTS = {
         "--turns 15 --seconds 1.5",
         "--turns 2 --seconds 0.2 --models linear --batch 32",
     ),
+    "added": Part(
+        "training_overhead.py",
+        5.0,
+        "--models resting --turns 15 --seconds 1.5",
+        "--turns 2 --seconds 0.2 --models resting --batch 32",
+    ),
     "profile": Part(
         "step_profile.py",
         1.5,

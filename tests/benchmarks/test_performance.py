@@ -66,7 +66,7 @@ def test_quick_numbers_never_reach_the_document(capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["feeding", "overhead"])
+@pytest.mark.parametrize("name", ["feeding", "overhead", "added"])
 def test_a_part_is_measured_kept_and_written(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
