@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 JOURNAL_TAG = "mmts.journal"
 """By which a run is found again whose creation was not answered."""
 
+ERROR_TAG = "error"
+"""Says why a run failed; a run that goes on has it no longer."""
+
 NOTE = "mlflow.note.content"
 LONGEST_NOTE = 5000
 
@@ -315,6 +318,8 @@ def _entities(record: Record) -> Iterator[Value]:
 def _resume(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
     """Show a run as one that goes on."""
     client.update_run(run_id, status="RUNNING")
+    if ERROR_TAG in client.get_run(run_id).data.tags:
+        client.delete_tag(run_id, ERROR_TAG)
     for key, value in tags.items():
         client.set_tag(run_id, key, value)
 

@@ -16,6 +16,7 @@ from mmts.data.schema import StreamSchema
 from mmts.data.splits import SPLITS
 from mmts.interactions.base import InteractionSettings
 from mmts.model import MultimodalForecaster
+from mmts.tracking.delivery import ERROR_TAG
 from mmts.tracking.note import mark_code, write_table
 from mmts.tracking.provenance import (
     describe_commit,
@@ -154,7 +155,7 @@ def list_params(
 
 def record_error(run: TrackedRun, error: Exception) -> None:
     """Say why a training failed."""
-    run.set_tags({"error": f"{type(error).__name__}: {error}"})
+    run.set_tags({ERROR_TAG: f"{type(error).__name__}: {error}"})
 
 
 def record_outcome(run: TrackedRun, outcome: TrainingOutcome) -> None:

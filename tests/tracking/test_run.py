@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from mmts.errors import OutputError
 from mmts.tracking.config import TrackingConfig
 from mmts.tracking.journal import find_run_id
 from mmts.tracking.run import Status, TrackedRun, reopen_run, start_run
 from mmts.tracking.store import locate_store
+from mmts.tracking.training_page import record_error
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
@@ -186,6 +188,19 @@ def test_a_training_that_goes_on_continues_its_run(runs: Path, client: MlflowCli
     again.finish("FINISHED")
     found = client.get_run(id_of(first))
     assert (found.info.status, found.data.metrics) == ("FINISHED", {"loss": 1.0})
+
+
+def test_a_run_that_goes_on_is_no_longer_said_to_have_failed(
+    runs: Path, client: MlflowClient
+) -> None:
+    first = begin(runs)
+    record_error(first, OutputError("the disk is full"))
+    first.finish("FAILED")
+    assert client.get_run(id_of(first)).data.tags["error"] == "OutputError: the disk is full"
+    again = begin(runs, first.run_id)
+    assert "error" not in client.get_run(id_of(again)).data.tags
+    again.finish("FINISHED")
+    assert "error" not in client.get_run(id_of(first)).data.tags
 
 
 def test_a_run_that_the_store_does_not_know_begins_anew(
