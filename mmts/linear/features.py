@@ -21,6 +21,15 @@ Level = Literal["last", "mean", "zero"]
 """What past values are relative to: the last one observed, the mean of those in the window, or the
 mean of the train split, which is zero."""
 
+Reads = Literal["own", "numbers", "all"]
+"""The past of the targets alone; all streams but for their texts; all of them."""
+
+READS_IN_WORDS: dict[Reads, str] = {
+    "own": "the target's own past",
+    "numbers": "all streams but for their texts",
+    "all": "all streams",
+}
+
 CalendarPart = Literal["horizon", "all"]
 """Which steps of a calendar are read: those of the horizon, or those of the context too."""
 
@@ -68,7 +77,8 @@ class WindowFeatures:
     The level of the target is a feature of its own. Other numbers are zero where not observed.
 
     Of a calendar the horizon is laid out alone, as the steps before it tell next to nothing more,
-    and of holidays the context too; flags and age would be the same in every train window.
+    and of holidays the context too; flags and age would be the same in every train window. Texts
+    may be left out: a few hundred windows can be told apart by the words of their time alone.
     """
 
     def __init__(
@@ -77,12 +87,25 @@ class WindowFeatures:
         category_sizes: Mapping[str, Mapping[str, int]],
         level: Level = "last",
         calendar: CalendarPart = "horizon",
+        reads: Reads = "all",
     ) -> None:
-        """Build for a schema; category_sizes: per stream, the largest code of each category."""
+        """Build for a schema.
+
+        category_sizes: per stream, the largest code of each category. reads: `all`, or `numbers`,
+        by which texts are left out.
+        """
         self.schema = schema
         self.level = level
         self.calendar = calendar
         self.category_sizes = category_sizes
+        self.columns = {
+            name: [
+                (column, place)
+                for column, place in zip(stream.columns, stream.slices, strict=True)
+                if reads == "all" or column.type != "text"
+            ]
+            for name, stream in schema.streams.items()
+        }
 
     def __call__(self, streams: Mapping[str, StreamWindow], spread: Tensor) -> Tensor:
         """Return (batch, feature); spread: (batch, 1, target), units of the target's past."""
@@ -91,8 +114,8 @@ class WindowFeatures:
             sizes = self.category_sizes[name]
             if self._is_read_ahead_alone(stream):
                 parts += _lay_out_calendar(streams[name], stream, sizes)
-            else:
-                parts += self._lay_out(streams[name], stream, sizes, spread)
+            elif self.columns[name]:
+                parts += self._lay_out(streams[name], name, spread)
         return torch.cat([part.flatten(start_dim=1) for part in parts], dim=1)
 
     @property
@@ -100,34 +123,28 @@ class WindowFeatures:
         """How many features there are."""
         count = len(self.schema.target_columns)
         for name, stream in self.schema.streams.items():
-            sizes = self.category_sizes[name]
+            sizes, columns = self.category_sizes[name], [c for c, _ in self.columns[name]]
             widths = [
                 _num_codes(column, sizes[column.name]) + 1 if column.name in sizes else column.width
-                for column in stream.columns
+                for column in columns
             ]
             if self._is_read_ahead_alone(stream):
-                places = zip(stream.columns, widths, strict=True)
+                places = zip(columns, widths, strict=True)
                 count += sum(width * len(_calendar_steps(stream, c)) for c, width in places)
-            else:
+            elif columns:
                 ages = 0 if stream.is_static else 1 if stream.is_regular else stream.num_steps
-                count += stream.num_steps * (sum(widths) + len(stream.columns)) + ages
+                count += stream.num_steps * (sum(widths) + len(columns)) + ages
         return count
 
     def _is_read_ahead_alone(self, stream: StreamSchema) -> bool:
         return stream.calendar is not None and self.calendar == "horizon"
 
-    def _lay_out(
-        self,
-        window: StreamWindow,
-        schema: StreamSchema,
-        category_sizes: Mapping[str, int],
-        spread: Tensor,
-    ) -> list[Tensor]:
+    def _lay_out(self, window: StreamWindow, name: str, spread: Tensor) -> list[Tensor]:
         """Return features of one stream, each (batch, ...)."""
+        schema, category_sizes = self.schema.streams[name], self.category_sizes[name]
         parts: list[Tensor] = []
         spreads = iter(torch.split(spread, 1, dim=-1))
-        placed = list(zip(schema.columns, schema.slices, strict=True))
-        for column, place in placed:
+        for column, place in self.columns[name]:
             values, observed = window.values[..., place], window.observed[..., place]
             if column.type == "category":
                 parts.append(_one_hot(values, column, category_sizes[column.name]) * observed)
@@ -136,7 +153,7 @@ class WindowFeatures:
             else:
                 relative = relative_to(self.level, values, observed)[0]
                 parts.append(relative / next(spreads) if column.role == "target" else relative)
-        firsts = [place.start for _, place in placed]
+        firsts = [place.start for _, place in self.columns[name]]
         parts.append(take_channels(window.observed, firsts).float())
         if not schema.is_static:
             # An absent row may lie anywhere in time: its age says nothing.

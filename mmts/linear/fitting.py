@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmts.data.gathering import WindowGatherer
-from mmts.linear.confidence import is_better
-from mmts.linear.features import WindowFeatures
+from mmts.data.schema import DataSchema
+from mmts.linear.errors import WindowErrors
+from mmts.linear.features import READS_IN_WORDS, Reads, WindowFeatures
 from mmts.linear.fitted import LinearFit
 from mmts.linear.map_fitting import PENALTIES, MapFitter, MapSettings
 from mmts.linear.path import LinearConfig, Unit
@@ -26,7 +27,7 @@ MAX_WEIGHTS = 2**24
 CHOICES: dict[str, tuple[Any, ...]] = {
     "loss": ("squares", "huber"),
     "level": ("last", "mean"),
-    "reads": ("own", "all"),
+    "reads": ("own", "numbers", "all"),
     "recent": (1.0, 0.5, 0.25),
     "units": ("train", "both"),
     "contexts": ("whole", "both"),
@@ -62,10 +63,11 @@ def fit_linear(
     from the whole context and one from its latest quarter: the mean of forecasts is often better
     than each (Bates and Granger, The combination of forecasts, 1969). Whatever else departs from
     the simplest path must be better there beyond chance: another level than the last value, to
-    read all streams, to leave out older train windows, and to measure in two units.
+    read all streams, their texts as well, to leave out older train windows, and to measure in two
+    units.
 
-    is_robust: whether errors are compared by their size, and outliers may count less; else by
-    their squares.
+    is_robust: whether errors are compared by their size as much as by their squares, and outliers
+    may count less; else by their squares alone.
     penalties: to choose from, per train window, falling.
     """
     return _Search(train, validation, category_sizes, config, is_robust, penalties).run()
@@ -86,14 +88,7 @@ class _Search:
         self.config, self.is_robust = config, is_robust
         schema, self.num_windows = train.schema, len(train)
         self.span = schema.horizon * schema.frequency
-        features = WindowFeatures(schema, category_sizes, calendar=config.calendar)
-        num_outputs = schema.horizon * len(schema.target_columns)
-        is_small = features.num_features * num_outputs <= MAX_WEIGHTS
-        if config.reads == "auto" and not is_small:
-            logger.info(
-                "linear path: a map from all streams is too large, the target's past is read"
-            )
-        self.may_read_all = config.reads == "all" or (config.reads == "auto" and is_small)
+        self.readable = _readable(config, schema, category_sizes)
         self.fitter = MapFitter(
             train,
             validation,
@@ -101,7 +96,7 @@ class _Search:
             config.calendar,
             is_robust,
             penalties,
-            num_features=features.num_features if self.may_read_all else 0,
+            num_features=max(self.readable.values()),
         )
 
     def run(self) -> LinearFit:
@@ -118,23 +113,22 @@ class _Search:
                         best, errors = other, its_errors
         return best
 
-    def _is_better(self, name: str, errors: _Errors, others: _Errors) -> bool:
+    def _is_better(self, name: str, errors: WindowErrors, others: WindowErrors) -> bool:
         if name in ALIKE:
             return others.overall(self.is_robust) < errors.overall(self.is_robust)
-        simple, rich = (one.sizes if self.is_robust else one.squares for one in (errors, others))
-        return is_better(simple, rich, self.fitter.origins, self.span)
+        return others.are_surely_less(errors, self.fitter.origins, self.span, self.is_robust)
 
     def _is_possible(self, choice: Mapping[str, Any]) -> bool:
         num_windows = self.num_windows * choice["recent"]
-        may_read = choice["reads"] == "own" or self.may_read_all
         if choice["loss"] == "huber" and self.config.loss == "auto" and not self.is_robust:
             return False
         reads_both = choice["contexts"] == "both" and self.config.contexts == "auto"
-        if reads_both and choice["reads"] == "all":
+        if reads_both and choice["reads"] != "own":
             return False
-        return may_read and (choice["recent"] == 1 or num_windows >= MIN_WINDOWS)
+        is_long = choice["recent"] == 1 or num_windows >= MIN_WINDOWS
+        return is_long and choice["reads"] in self.readable
 
-    def _try(self, choice: Mapping[str, Any]) -> tuple[LinearFit, _Errors]:
+    def _try(self, choice: Mapping[str, Any]) -> tuple[LinearFit, WindowErrors]:
         """Return a candidate, and its errors on validation."""
         config = LinearConfig.model_validate(choice)
         wanted = {name: choice[name] for name in MapSettings._fields if name != "unit"}
@@ -153,22 +147,30 @@ class _Search:
         missed, observed = miss({u: sample.spread(MAX_RESIDUALS) for u, sample in recent.items()})
         fit = LinearFit(config, maps, missed.masked_fill(~observed, torch.nan))
         missed, observed = miss({unit: validation for unit, (_, validation) in samples.items()})
-        missed = missed.double().masked_fill(~observed, 0.0)
-        count = observed.sum(dim=(1, 2)).clamp(min=1)
-        sums = (losses.sum(dim=(1, 2)) for losses in (missed.abs(), missed.square()))
-        return fit, _Errors(*(total / count for total in sums))
+        return fit, WindowErrors.of(missed, observed)
 
 
-class _Errors(NamedTuple):
-    """Means within each validation window of the errors' sizes and squares, (window,) float64."""
-
-    sizes: Tensor
-    squares: Tensor
-
-    def overall(self, is_robust: bool) -> float:
-        """Return one number for all windows; by sizes and squares alike where that is robust.
-
-        What makes small errors smaller by a hair and large ones larger by percents is no gain.
-        """
-        squares = self.squares.mean()
-        return float(self.sizes.mean() * squares.sqrt() if is_robust else squares)
+def _readable(
+    config: LinearConfig, schema: DataSchema, category_sizes: Mapping[str, Mapping[str, int]]
+) -> dict[Reads, int]:
+    """Return what may be read, and how many features beside the targets' past that makes."""
+    parts: tuple[Reads, ...] = ("numbers", "all")
+    counts = {
+        reads: WindowFeatures(
+            schema, category_sizes, calendar=config.calendar, reads=reads
+        ).num_features
+        for reads in parts
+    }
+    if config.reads != "auto":
+        return {config.reads: counts.get(config.reads, 0)}
+    if counts["numbers"] == counts["all"]:
+        del counts["numbers"]
+    num_outputs = schema.horizon * len(schema.target_columns)
+    small = {reads: count for reads, count in counts.items() if count * num_outputs <= MAX_WEIGHTS}
+    readable: dict[Reads, int] = {"own": 0, **small}
+    if "all" not in readable:
+        richest = READS_IN_WORDS[list(readable)[-1]]
+        logger.info(
+            "linear path: a map from all streams is too large; at most it reads %s", richest
+        )
+    return readable

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from mmts.data.gathering import WindowGatherer
-from mmts.linear.features import CalendarPart, Level, WindowFeatures
+from mmts.linear.errors import summed_errors
+from mmts.linear.features import CalendarPart, Level, Reads, WindowFeatures
 from mmts.linear.fitted import FittedMap, mean_of
 from mmts.linear.path import Unit
 from mmts.linear.regression import RidgeProblem
@@ -40,7 +41,7 @@ class MapSettings(NamedTuple):
 
     loss: str
     level: Level
-    reads: str
+    reads: Reads
     recent: float
     contexts: str
     unit: Unit = "train"
@@ -70,7 +71,7 @@ class MapFitter:
     ) -> None:
         """Take the windows, of too many evenly spread ones.
 
-        is_robust: whether errors are compared by their size, and else by their squares.
+        is_robust: whether errors are compared by their size as much as by their squares.
         num_features: that are read at most beside the target's own past.
         """
         self.windows = (train, validation)
@@ -81,7 +82,7 @@ class MapFitter:
         self.strides = [max(1, -(-len(split) * numbers // MAX_NUMBERS)) for split in self.windows]
         self.origins = validation.windows.origins[:: self.strides[1]]
         self.quarter = max(1, target.context_steps // QUARTER)
-        self.samples: dict[tuple[Level, Unit, bool], tuple[Sample, Sample]] = {}
+        self.samples: dict[tuple[Level, Unit, Reads], tuple[Sample, Sample]] = {}
         self.fitted: dict[MapSettings, FittedMap] = {}
 
     def fit(self, settings: MapSettings) -> FittedMap:
@@ -90,17 +91,14 @@ class MapFitter:
             self.fitted[settings] = self._fit_anew(settings)
         return self.fitted[settings]
 
-    def sample(self, level: Level, unit: Unit, reads: str) -> tuple[Sample, Sample]:
+    def sample(self, level: Level, unit: Unit, reads: Reads) -> tuple[Sample, Sample]:
         """Return the train and the validation windows."""
-        reads_all = reads == "all"
-        key = (level, unit, reads_all)
+        key = (level, unit, reads)
         if key not in self.samples:
-            schema = self.windows[0].schema
-            features = (
-                WindowFeatures(schema, self.category_sizes, level, self.calendar)
-                if reads_all
-                else None
-            )
+            features = None
+            if reads != "own":
+                schema = self.windows[0].schema
+                features = WindowFeatures(schema, self.category_sizes, level, self.calendar, reads)
             train, validation = (
                 lay_out(windows, stride, level, unit, features)
                 for windows, stride in zip(self.windows, self.strides, strict=True)
@@ -109,7 +107,7 @@ class MapFitter:
         return self.samples[key]
 
     def _fit_anew(self, settings: MapSettings) -> FittedMap:
-        if settings.reads == "all":
+        if settings.reads != "own":
             own = self.fit(settings._replace(reads="own"))
             return self._fit_every(settings, own, *self._split(settings))
         if settings.contexts == "both":
@@ -185,8 +183,8 @@ class MapFitter:
         errors: dict[float, float] = {}
         solutions = problem.solve(self.penalties, compared)
         for penalty, (weights, intercepts) in zip(self.penalties, solutions, strict=True):
-            losses = self._losses((features @ weights + intercepts - truth) * unit)
-            error = float(losses.masked_fill(~observed, 0.0).sum())
+            missed = (features @ weights + intercepts - truth) * unit
+            error = summed_errors(missed, observed, self.is_robust)
             # A penalty too small to be solved for in the arithmetic used is none to choose.
             errors[penalty] = math.inf if math.isnan(error) else error
             if min(errors.values()) < min(list(errors.values())[-2:]):
@@ -197,9 +195,6 @@ class MapFitter:
         weights = torch.zeros(train.features.shape[1], train.targets.shape[1])
         weights[kept] = solved
         return penalty, weights, intercepts
-
-    def _losses(self, missed: Tensor) -> Tensor:
-        return missed.double().abs() if self.is_robust else missed.double().square()
 
 
 def _compared_steps(horizon: int) -> Tensor:

@@ -15,7 +15,7 @@ from mmts.data.batch import StreamWindow
 from mmts.data.schema import DataSchema
 from mmts.layers.full_precision import full_precision
 from mmts.layers.window_norm import measure_scale
-from mmts.linear.features import CalendarPart, Level, WindowFeatures, own_past
+from mmts.linear.features import CalendarPart, Level, Reads, WindowFeatures, own_past
 
 Unit = Literal["train", "window"]
 """What the target is measured in: its spread over the train split, or over the window's past."""
@@ -42,10 +42,11 @@ class LinearConfig(Config):
         "the mean of the window, or zero, which is the mean of the train split; auto, the last "
         "value, or the mean of the window where that is better on validation.",
     )
-    reads: Literal["auto", "own", "all"] = Field(
+    reads: Literal["auto"] | Reads = Field(
         "auto",
         description="What it reads: own, the past of the target alone, by one map for all target "
-        "columns; all, every stream as well; auto, all where it is better on validation.",
+        "columns; numbers, every stream as well, without its texts; all, texts too; auto, the more "
+        "of these where it is better on validation.",
     )
     recent: Annotated[float, Field(gt=0, le=1)] | Literal["auto"] = Field(
         "auto",
@@ -64,6 +65,11 @@ class LinearConfig(Config):
         description="What it reads of a calendar: horizon, the steps to be forecast, and the "
         "holidays of the context; all, every step.",
     )
+
+    @property
+    def settled_reads(self) -> Reads:
+        """What it reads; what is left open counts as the simplest."""
+        return "own" if self.reads == "auto" else self.reads
 
     @property
     def all_units(self) -> tuple[Unit, ...]:
@@ -97,9 +103,10 @@ class LinearPath(nn.Module):
         super().__init__()
         self.schema = schema
         self.level: Level = "last" if config.level == "auto" else config.level
-        self.features = WindowFeatures(schema, category_sizes, self.level, config.calendar)
+        reads = config.settled_reads
+        self.features = WindowFeatures(schema, category_sizes, self.level, config.calendar, reads)
         self.units = config.all_units
-        num_features = self.features.num_features if config.reads == "all" else None
+        num_features = None if reads == "own" else self.features.num_features
         self.maps = nn.ModuleList(LinearMap(schema, num_features) for _ in self.units)
         shape = (schema.horizon, len(schema.target_columns), num_outputs)
         self.register_buffer("quantiles", torch.zeros(shape))

@@ -18,6 +18,7 @@ from mmts.data.dataset import Dataset
 from mmts.data.findings.finding import say_count
 from mmts.evaluation import ALL_TARGETS, MODEL
 from mmts.files import write_whole
+from mmts.linear.features import READS_IN_WORDS
 from mmts.model import MultimodalForecaster
 from mmts.plots.style import DPI
 from mmts.report.tables import (
@@ -211,12 +212,11 @@ def _facts(
 
 def _say_scores(found: dict[str, Any]) -> tuple[str, ...]:
     ridge = found["ridge"]
-    read = "all streams" if ridge["reads"] == "all" else "the target's own past"
     return (
         "All methods forecast the same windows, and were fitted on the train split. The model's "
         "point forecast is its median, and for RMSE its mean, where it has them. MASE is the error "
         "in units of the seasonal naive error on the train split; WQL and CRPS score the whole "
-        f"distribution. The ridge reads {read}.",
+        f"distribution. The ridge reads {READS_IN_WORDS[ridge['reads']]}.",
     )
 
 

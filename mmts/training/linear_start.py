@@ -8,6 +8,7 @@ import time
 from mmts.checkpoint import build_model
 from mmts.config import ExperimentConfig
 from mmts.data.dataset import Dataset
+from mmts.linear.features import READS_IN_WORDS
 from mmts.linear.fitted import LinearFit
 from mmts.linear.fitting import fit_linear
 from mmts.linear.path import LinearConfig
@@ -68,7 +69,7 @@ def _fit(settings: LinearConfig, is_robust: bool, dataset: Dataset) -> LinearFit
     fit = fit_linear(train, validation, dataset.category_sizes, settings, is_robust)
     logger.info(
         "linear path: reads %s%s, fitted by %s on %s of the train windows in %.1f s",
-        "all streams" if fit.config.reads == "all" else "the target's own past",
+        READS_IN_WORDS[fit.config.settled_reads],
         ", the mean of two contexts" if fit.config.contexts == "both" else "",
         "huber's loss" if fit.config.loss == "huber" else "least squares",
         "all" if fit.config.recent == 1 else f"the latest {fit.config.recent:.0%}",

@@ -16,7 +16,14 @@ from mmts.data.gathering import WindowGatherer
 from mmts.data.windows import Windows
 from mmts.linear.features import CalendarPart, WindowFeatures, relative_to
 from mmts.linear.path import measure_unit
-from tests.factories import make_frames, make_settings, write_config, write_frames, write_world
+from tests.factories import (
+    add_words,
+    make_frames,
+    make_settings,
+    write_config,
+    write_frames,
+    write_world,
+)
 
 CONFIGS = DataConfig.model_validate(make_settings()["data"])
 
@@ -89,6 +96,37 @@ def test_of_a_calendar_the_horizon_is_read_and_of_holidays_the_context_too(
         changed = int((features(moved, spread) != rows).any(dim=0).sum())
         is_read = part == "all" or step >= calendar.context_steps
         assert changed >= 4 if is_read else changed == 1
+
+
+def test_texts_can_be_left_out_and_what_stands_beside_them_stays(tmp_path: Path) -> None:
+    frames, settings = make_frames(), make_settings()
+    add_words(frames, settings)
+    streams = settings["data"]["streams"]
+    alone = {name: streams["news"][name] for name in ("path", "time", "text", "text_features")}
+    streams["bodies"] = alone | {"context_length": "4d"}
+    write_frames(tmp_path / "world", frames)
+    dataset = load_dataset(load_config(write_config(tmp_path / "world", settings)).data)
+    batch = dataset.windows("test").gather(torch.arange(8))
+    spread = measure_unit("train", batch.streams, dataset.schema)
+    numbers = WindowFeatures(dataset.schema, dataset.category_sizes, reads="numbers")
+    rows = numbers(batch.streams, spread)
+    assert rows.shape[1] == numbers.num_features
+    news = dataset.schema.streams["news"]
+    with_texts = WindowFeatures(dataset.schema, dataset.category_sizes)
+    # Three features and a flag of each body; of a stream of its own the age as well.
+    fewer = news.num_steps * 4 + dataset.schema.streams["bodies"].num_steps * 4 + 1
+    assert with_texts.num_features - numbers.num_features == fewer
+    place_of = {c.name: place for c, place in zip(news.columns, news.slices, strict=True)}
+    for name, place in (("news", place_of["body"]), ("bodies", slice(None))):
+        values = batch.streams[name].values.clone()
+        values[..., place] += 1
+        moved = {**batch.streams, name: replace(batch.streams[name], values=values)}
+        assert torch.equal(numbers(moved, spread), rows)
+        assert not torch.equal(with_texts(moved, spread), with_texts(batch.streams, spread))
+    mood = batch.streams["news"].values.clone()
+    mood[..., place_of["mood"]] += torch.arange(news.num_steps)[:, None]
+    moved = {**batch.streams, "news": replace(batch.streams["news"], values=mood)}
+    assert not torch.equal(numbers(moved, spread), rows)
 
 
 def test_only_the_past_of_the_target_is_in_the_unit_of_its_window(dataset: Dataset) -> None:

@@ -17,6 +17,8 @@ from mmts.evaluation.rolling import forecast_windows
 from mmts.experiment import train
 from mmts.forecasting import Forecaster
 from mmts.linear import fitting, map_fitting, sample
+from mmts.linear.errors import WindowErrors
+from mmts.linear.features import Reads, WindowFeatures
 from mmts.linear.fitted import LinearFit
 from mmts.linear.fitting import fit_linear
 from mmts.linear.path import LinearConfig, LinearPath
@@ -24,13 +26,15 @@ from mmts.training.linear_start import start_model
 from tests.factories import START, write_world
 
 
-def make_dataset(folder: Path, target: np.ndarray, driver: np.ndarray) -> Dataset:
-    """Make an hourly target and a driver known ahead."""
+def make_dataset(
+    folder: Path, target: np.ndarray, driver: np.ndarray, said: np.ndarray | None = None
+) -> Dataset:
+    """Make an hourly target, a driver known ahead, and a word beside each hour if there are any."""
     times = pd.date_range(START, periods=len(target), freq="h")
     pd.DataFrame({"time": times, "y": target}).to_csv(folder / "y.csv", index=False)
     pd.DataFrame({"time": times, "x": driver}).to_csv(folder / "x.csv", index=False)
     shared = {"time": "time", "context_length": 24}
-    settings = {
+    settings: dict[str, Any] = {
         "root": str(folder),
         "horizon": 6,
         "split": {"validation": 0.6, "test": 0.8},
@@ -39,6 +43,11 @@ def make_dataset(folder: Path, target: np.ndarray, driver: np.ndarray) -> Datase
             "driver": {"path": "x.csv", "future": ["x"], **shared},
         },
     }
+    if said is not None:
+        pd.DataFrame({"time": times, "said": said}).to_csv(folder / "words.csv", index=False)
+        features = {"kind": "tfidf", "dim": 1}
+        words = {"path": "words.csv", "text": ["said"], "text_features": features, **shared}
+        settings["streams"]["words"] = words
     return load_dataset(DataConfig.model_validate(settings))
 
 
@@ -87,25 +96,15 @@ class TestWhatIsRead:
     ) -> None:
         tried = fitting._Search._try
 
-        def with_errors(search: Any, choice: Any) -> tuple[LinearFit, fitting._Errors]:
+        def with_errors(search: Any, choice: Any) -> tuple[LinearFit, WindowErrors]:
             found, errors = tried(search, choice)
             size = torch.full_like(errors.sizes, 1.0 if choice[name] == better else 1.001)
-            return found, fitting._Errors(size, size.square())
+            return found, WindowErrors(size, size.square())
 
         monkeypatch.setattr(fitting._Search, "_try", with_errors)
         dataset = make_dataset(tmp_path, noise(800), noise(800, 1))
         found = fit(dataset, is_robust=True, level="last", reads="own", recent=1.0, units="train")
         assert getattr(found.config, name) == better
-
-    def test_what_gains_a_hair_in_size_and_loses_percents_in_squares_is_not_better(self) -> None:
-        sizes, squares = torch.tensor([1.0, 1.0]), torch.tensor([2.0, 2.0])
-        errors = fitting._Errors(sizes, squares)
-        hair = fitting._Errors(0.998 * sizes, 1.02 * squares)
-        assert hair.overall(is_robust=True) > errors.overall(is_robust=True)
-        both = fitting._Errors(0.998 * sizes, 1.002 * squares)
-        assert both.overall(is_robust=True) < errors.overall(is_robust=True)
-        # Where squares are what is asked for, sizes do not enter.
-        assert hair.overall(is_robust=False) == pytest.approx(2.04)
 
     def test_two_contexts_make_the_mean_of_two_maps(self, tmp_path: Path) -> None:
         dataset = make_dataset(tmp_path, noise(800).cumsum() + noise(800, 1), noise(800, 2))
@@ -146,6 +145,38 @@ class TestWhatIsRead:
         }
         assert fit(dataset, **told).config == LinearConfig(**told)
         assert set(fit(dataset, **told).maps) == {"train", "window"}
+
+    @pytest.mark.parametrize(("effect", "reads"), [(0.0, "numbers"), (2.0, "all")])
+    def test_texts_are_read_where_they_tell_what_numbers_do_not(
+        self, effect: float, reads: str, tmp_path: Path
+    ) -> None:
+        driver, is_up = noise(800), noise(800, 2) > 0
+        # What is said is known an hour later, and comes true after eight.
+        target = 2 * driver + effect * np.roll(is_up, 8) + 0.1 * noise(800, 1)
+        dataset = make_dataset(tmp_path, target, driver, np.where(is_up, "rising", "falling"))
+        found = fit(dataset)
+        assert found.config.reads == reads
+        path = LinearPath(dataset.schema, dataset.category_sizes, found.config, 0)
+        found.write_into(path, ())
+        batch = dataset.windows("test").gather(torch.arange(40))
+        missed = path.point(batch.streams) - batch.target
+        assert missed.abs().mean() < 0.1
+
+    def test_of_maps_too_large_the_one_without_texts_is_tried(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        driver, said = noise(800), np.where(noise(800, 2) > 0, "rising", "falling")
+        dataset = make_dataset(tmp_path, 2 * driver + 0.1 * noise(800, 1), driver, said)
+        parts: tuple[Reads, ...] = ("numbers", "all")
+        counts = [
+            WindowFeatures(dataset.schema, dataset.category_sizes, reads=part).num_features
+            for part in parts
+        ]
+        assert counts[0] < counts[1]
+        monkeypatch.setattr(fitting, "MAX_WEIGHTS", 6 * counts[0])
+        caplog.set_level("INFO")
+        assert fit(dataset).config.reads == "numbers"
+        assert "too large; at most it reads all streams but for their texts" in caplog.text
 
     def test_a_map_too_large_is_not_tried(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
