@@ -32,16 +32,16 @@ class WindowErrors(NamedTuple):
     ) -> bool:
         """Return whether these are less beyond chance than those of a simpler forecast.
 
-        Where that is robust, by sizes or by squares, and by the other of them not more.
+        Where that is robust, by sizes or by squares, and less by both together.
         origins, span: as in `is_better`.
         """
-        sizes, squares = (
-            (is_better(before, after, origins, span), bool(after.mean() <= before.mean()))
+        by_sizes, by_squares = (
+            is_better(before, after, origins, span)
             for before, after in zip(simple, self, strict=True)
         )
         if not is_robust:
-            return squares[0]
-        return (sizes[0] and squares[1]) or (squares[0] and sizes[1])
+            return by_squares
+        return (by_sizes or by_squares) and self.overall(True) < simple.overall(True)
 
 
 def overall_error(sizes: Tensor, squares: Tensor, is_robust: bool) -> float:
