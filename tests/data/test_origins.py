@@ -62,7 +62,9 @@ def random_targets(draw: st.DrawFn) -> tuple[Stream, DataSchema]:
     first_time = clock.advance(later, torch.from_numpy(random.integers(0, 9, len(lengths))))
     shape = (int(end[-1]), len(roles))
     observed = torch.from_numpy(random.random(shape) < random.choice([0.02, 0.5, 0.95]))
-    stated = START + random.integers(-5 * DAY, 60 * DAY, shape[0])
+    # At a place of the grid, and just before and after it, where a step more or less is decided.
+    stated = START + random.integers(-5 * 24, 60 * 24, shape[0]) * HOUR
+    stated += random.choice([-1, 0, 1, 7 * MINUTE], shape[0])
     stated[random.random(shape[0]) < 0.1] = NEVER
     stream = Stream(
         schema=target,
