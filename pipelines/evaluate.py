@@ -226,7 +226,9 @@ def _quantiles_path(info: CheckpointInfo, uncalibrated: bool) -> str:
 
 
 def _describe_ridge(choices: dict[str, Any]) -> str:
-    read = "all streams" if choices["reads"] == "all" else "the target's own past"
+    from mmts.linear.features import READS_IN_WORDS
+
+    read = READS_IN_WORDS[choices["reads"]]
     recent = choices["recent"]
     return read if recent == 1 else f"{read}, the latest {recent:.0%} of the train windows"
 
