@@ -102,7 +102,7 @@ def _run_model(config: ExperimentConfig, dataset: Dataset, variant: str) -> Reco
     The median is scored by both measures, as those published are, and beside it the mean that
     three quantiles tell.
     """
-    result, forecasts = train_and_forecast(config, dataset)
+    result, settled, forecasts = train_and_forecast(config, dataset)
     points = {"": median_of, OF_MEAN: mean_of}
     scores = {
         f"{split}{ending}": score(
@@ -111,7 +111,9 @@ def _run_model(config: ExperimentConfig, dataset: Dataset, variant: str) -> Reco
         for split, windows in forecasts.items()
         for ending, point in points.items()
     }
+    linear = settled.model.linear
     return {
+        "linear": None if linear is None else linear.model_dump(mode="json"),
         "num_weights": result.num_parameters,
         "best_epoch": result.best_epoch,
         "num_epochs": result.num_epochs,

@@ -82,7 +82,7 @@ def run_job(job: Job) -> Record:
 def run_model(config: ExperimentConfig) -> Record:
     """Train by the recipe that a user would take, and score the best epoch's checkpoint."""
     dataset = load_dataset(config.data)
-    result, forecasts = train_and_forecast(config, dataset)
+    result, _, forecasts = train_and_forecast(config, dataset)
     scores = {}
     for split, windows in forecasts.items():
         median, mean = (
@@ -95,15 +95,19 @@ def run_model(config: ExperimentConfig) -> Record:
 
 def train_and_forecast(
     config: ExperimentConfig, dataset: Dataset
-) -> tuple[TrainingResult, dict[str, WindowForecasts]]:
-    """Train in a folder that is left behind by nobody; forecast all of validation and test."""
+) -> tuple[TrainingResult, ExperimentConfig, dict[str, WindowForecasts]]:
+    """Train in a folder that is left behind by nobody; forecast all of validation and test.
+
+    The config that comes back holds what was chosen for it.
+    """
     with tempfile.TemporaryDirectory() as folder:
         result = train(config, Path(folder) / "run")
         forecaster = Forecaster.from_checkpoint(result.checkpoint)
-        return result, {
+        forecasts = {
             split: forecast_windows(forecaster, dataset.windows(split))
             for split in ("validation", "test")
         }
+        return result, forecaster.info.config, forecasts
 
 
 def standardise(missed: Array, dataset: Dataset) -> Array:

@@ -226,7 +226,7 @@ def _quantiles_path(info: CheckpointInfo, uncalibrated: bool) -> str:
 
 
 def _describe_ridge(choices: dict[str, Any]) -> str:
-    from mmts.linear.features import READS_IN_WORDS
+    from mmts.linear.path import READS_IN_WORDS
 
     read = READS_IN_WORDS[choices["reads"]]
     recent = choices["recent"]

@@ -32,7 +32,8 @@ class WindowErrors(NamedTuple):
     ) -> bool:
         """Return whether these are less beyond chance than those of a simpler forecast.
 
-        Where that is robust, by sizes or by squares, and less by both together.
+        Where that is robust, by sizes or by squares, so that chance has two tries, though nearly
+        the same ones; and less by both together.
         origins, span: as in `is_better`.
         """
         by_sizes, by_squares = (

@@ -21,15 +21,6 @@ Level = Literal["last", "mean", "zero"]
 """What past values are relative to: the last one observed, the mean of those in the window, or the
 mean of the train split, which is zero."""
 
-Reads = Literal["own", "numbers", "all"]
-"""The past of the targets alone; all streams but for their texts; all of them."""
-
-READS_IN_WORDS: dict[Reads, str] = {
-    "own": "the target's own past",
-    "numbers": "all streams but for their texts",
-    "all": "all streams",
-}
-
 CalendarPart = Literal["horizon", "all"]
 """Which steps of a calendar are read: those of the horizon, or those of the context too."""
 
@@ -87,13 +78,9 @@ class WindowFeatures:
         category_sizes: Mapping[str, Mapping[str, int]],
         level: Level = "last",
         calendar: CalendarPart = "horizon",
-        reads: Reads = "all",
+        with_texts: bool = True,
     ) -> None:
-        """Build for a schema.
-
-        category_sizes: per stream, the largest code of each category. reads: `all`, or `numbers`,
-        by which texts are left out.
-        """
+        """Build for a schema; category_sizes: per stream, the largest code of each category."""
         self.schema = schema
         self.level = level
         self.calendar = calendar
@@ -102,7 +89,7 @@ class WindowFeatures:
             name: [
                 (column, place)
                 for column, place in zip(stream.columns, stream.slices, strict=True)
-                if reads == "all" or column.type != "text"
+                if with_texts or column.type != "text"
             ]
             for name, stream in schema.streams.items()
         }
@@ -153,11 +140,12 @@ class WindowFeatures:
             else:
                 relative = relative_to(self.level, values, observed)[0]
                 parts.append(relative / next(spreads) if column.role == "target" else relative)
-        firsts = [place.start for _, place in self.columns[name]]
-        parts.append(take_channels(window.observed, firsts).float())
+        places = [place for _, place in self.columns[name]]
+        parts.append(take_channels(window.observed, [place.start for place in places]).float())
         if not schema.is_static:
             # An absent row may lie anywhere in time: its age says nothing.
-            exists = window.observed.any(dim=-1)
+            read = [channel for place in places for channel in range(place.start, place.stop)]
+            exists = take_channels(window.observed, read).any(dim=-1)
             age = torch.where(exists, torch.log1p(-window.start.clamp(max=0.0) / 3600), 0.0)
             if schema.is_regular:
                 steps = torch.arange(age.shape[1], device=age.device)

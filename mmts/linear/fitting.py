@@ -12,22 +12,23 @@ from torch import Tensor
 from mmts.data.gathering import WindowGatherer
 from mmts.data.schema import DataSchema
 from mmts.linear.errors import WindowErrors
-from mmts.linear.features import READS_IN_WORDS, Reads, WindowFeatures
+from mmts.linear.features import WindowFeatures
 from mmts.linear.fitted import LinearFit
 from mmts.linear.map_fitting import PENALTIES, MapFitter, MapSettings
-from mmts.linear.path import LinearConfig, Unit
+from mmts.linear.path import READS_IN_WORDS, LinearConfig, Reads, Unit
 from mmts.linear.sample import Sample
 
 MAX_RESIDUALS = 4096
 """Train windows by whose residuals quantiles are set; of more, evenly spread ones."""
 
 MAX_WEIGHTS = 2**24
-"""Features times outputs up to which all streams are read, 64 MiB in each checkpoint."""
+"""Features times outputs up to which more is read than the target's past, 64 MiB in each
+checkpoint."""
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "loss": ("squares", "huber"),
     "level": ("last", "mean"),
-    "reads": ("own", "numbers", "all"),
+    "reads": ("own", "without_texts", "all"),
     "recent": (1.0, 0.5, 0.25),
     "units": ("train", "both"),
     "contexts": ("whole", "both"),
@@ -96,7 +97,7 @@ class _Search:
             config.calendar,
             is_robust,
             penalties,
-            num_features=max(self.readable.values()),
+            num_features=sum(self.readable.values()),
         )
 
     def run(self) -> LinearFit:
@@ -154,17 +155,17 @@ def _readable(
     config: LinearConfig, schema: DataSchema, category_sizes: Mapping[str, Mapping[str, int]]
 ) -> dict[Reads, int]:
     """Return what may be read, and how many features beside the targets' past that makes."""
-    parts: tuple[Reads, ...] = ("numbers", "all")
+    parts: tuple[Reads, ...] = ("without_texts", "all")
     counts = {
         reads: WindowFeatures(
-            schema, category_sizes, calendar=config.calendar, reads=reads
+            schema, category_sizes, calendar=config.calendar, with_texts=reads == "all"
         ).num_features
         for reads in parts
     }
     if config.reads != "auto":
         return {config.reads: counts.get(config.reads, 0)}
-    if counts["numbers"] == counts["all"]:
-        del counts["numbers"]
+    if counts["without_texts"] == counts["all"]:
+        del counts["without_texts"]
     num_outputs = schema.horizon * len(schema.target_columns)
     small = {reads: count for reads, count in counts.items() if count * num_outputs <= MAX_WEIGHTS}
     readable: dict[Reads, int] = {"own": 0, **small}

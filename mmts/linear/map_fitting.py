@@ -13,9 +13,9 @@ from torch.nn import functional
 
 from mmts.data.gathering import WindowGatherer
 from mmts.linear.errors import summed_errors
-from mmts.linear.features import CalendarPart, Level, Reads, WindowFeatures
+from mmts.linear.features import CalendarPart, Level, WindowFeatures
 from mmts.linear.fitted import FittedMap, mean_of
-from mmts.linear.path import Unit
+from mmts.linear.path import Reads, Unit
 from mmts.linear.regression import RidgeProblem
 from mmts.linear.sample import Sample, lay_out
 
@@ -72,7 +72,7 @@ class MapFitter:
         """Take the windows, of too many evenly spread ones.
 
         is_robust: whether errors are compared by their size as much as by their squares.
-        num_features: that are read at most beside the target's own past.
+        num_features: beside the target's own past, of all that may be read, one after the other.
         """
         self.windows = (train, validation)
         self.category_sizes, self.calendar = category_sizes, calendar
@@ -98,7 +98,9 @@ class MapFitter:
             features = None
             if reads != "own":
                 schema = self.windows[0].schema
-                features = WindowFeatures(schema, self.category_sizes, level, self.calendar, reads)
+                features = WindowFeatures(
+                    schema, self.category_sizes, level, self.calendar, with_texts=reads == "all"
+                )
             train, validation = (
                 lay_out(windows, stride, level, unit, features)
                 for windows, stride in zip(self.windows, self.strides, strict=True)

@@ -15,7 +15,16 @@ from mmts.data.batch import StreamWindow
 from mmts.data.schema import DataSchema
 from mmts.layers.full_precision import full_precision
 from mmts.layers.window_norm import measure_scale
-from mmts.linear.features import CalendarPart, Level, Reads, WindowFeatures, own_past
+from mmts.linear.features import CalendarPart, Level, WindowFeatures, own_past
+
+Reads = Literal["own", "without_texts", "all"]
+"""The past of the targets alone; all streams but for their texts; all of them."""
+
+READS_IN_WORDS: dict[Reads, str] = {
+    "own": "the target's own past",
+    "without_texts": "all streams but for their texts",
+    "all": "all streams",
+}
 
 Unit = Literal["train", "window"]
 """What the target is measured in: its spread over the train split, or over the window's past."""
@@ -45,8 +54,8 @@ class LinearConfig(Config):
     reads: Literal["auto"] | Reads = Field(
         "auto",
         description="What it reads: own, the past of the target alone, by one map for all target "
-        "columns; numbers, every stream as well, without its texts; all, texts too; auto, the more "
-        "of these where it is better on validation.",
+        "columns; without_texts, every stream as well, but for its texts; all, texts too; auto, "
+        "the more of these where it is better on validation.",
     )
     recent: Annotated[float, Field(gt=0, le=1)] | Literal["auto"] = Field(
         "auto",
@@ -104,7 +113,9 @@ class LinearPath(nn.Module):
         self.schema = schema
         self.level: Level = "last" if config.level == "auto" else config.level
         reads = config.settled_reads
-        self.features = WindowFeatures(schema, category_sizes, self.level, config.calendar, reads)
+        self.features = WindowFeatures(
+            schema, category_sizes, self.level, config.calendar, with_texts=reads == "all"
+        )
         self.units = config.all_units
         num_features = None if reads == "own" else self.features.num_features
         self.maps = nn.ModuleList(LinearMap(schema, num_features) for _ in self.units)

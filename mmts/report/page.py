@@ -18,7 +18,7 @@ from mmts.data.dataset import Dataset
 from mmts.data.findings.finding import say_count
 from mmts.evaluation import ALL_TARGETS, MODEL
 from mmts.files import write_whole
-from mmts.linear.features import READS_IN_WORDS
+from mmts.linear.path import READS_IN_WORDS
 from mmts.model import MultimodalForecaster
 from mmts.plots.style import DPI
 from mmts.report.tables import (

@@ -8,10 +8,9 @@ import time
 from mmts.checkpoint import build_model
 from mmts.config import ExperimentConfig
 from mmts.data.dataset import Dataset
-from mmts.linear.features import READS_IN_WORDS
 from mmts.linear.fitted import LinearFit
 from mmts.linear.fitting import fit_linear
-from mmts.linear.path import LinearConfig
+from mmts.linear.path import READS_IN_WORDS, LinearConfig
 from mmts.model import MultimodalForecaster
 from mmts.training.state import KeptState
 

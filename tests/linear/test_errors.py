@@ -32,15 +32,17 @@ def test_what_gains_a_hair_in_size_and_loses_percents_in_squares_is_not_better()
 
 
 @pytest.mark.parametrize("sure", [0, 1])
-def test_one_measure_beyond_chance_is_enough_where_the_other_is_not_more(sure: int) -> None:
+def test_one_measure_beyond_chance_is_enough_where_both_together_are_less(sure: int) -> None:
     simple = WindowErrors(STEADY, STEADY)
     by_chance = STEADY - daily(0.9, -0.8)
     pair = [by_chance, by_chance]
     assert not surely_less(WindowErrors(*pair), simple)
     pair[sure] = STEADY - 0.1
     assert surely_less(WindowErrors(*pair), simple)
-    # More in the other, be it by chance as well.
     pair[1 - sure] = STEADY - daily(0.8, -0.9)
+    assert surely_less(WindowErrors(*pair), simple)
+    # More in the other than is gained in the one, be it by chance.
+    pair[1 - sure] = STEADY - daily(0.8, -1.3)
     assert not surely_less(WindowErrors(*pair), simple)
 
 

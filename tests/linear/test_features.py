@@ -108,25 +108,37 @@ def test_texts_can_be_left_out_and_what_stands_beside_them_stays(tmp_path: Path)
     dataset = load_dataset(load_config(write_config(tmp_path / "world", settings)).data)
     batch = dataset.windows("test").gather(torch.arange(8))
     spread = measure_unit("train", batch.streams, dataset.schema)
-    numbers = WindowFeatures(dataset.schema, dataset.category_sizes, reads="numbers")
-    rows = numbers(batch.streams, spread)
-    assert rows.shape[1] == numbers.num_features
+    without = WindowFeatures(dataset.schema, dataset.category_sizes, with_texts=False)
+    rows = without(batch.streams, spread)
+    assert rows.shape[1] == without.num_features
     news = dataset.schema.streams["news"]
     with_texts = WindowFeatures(dataset.schema, dataset.category_sizes)
     # Three features and a flag of each body; of a stream of its own the age as well.
     fewer = news.num_steps * 4 + dataset.schema.streams["bodies"].num_steps * 4 + 1
-    assert with_texts.num_features - numbers.num_features == fewer
+    assert with_texts.num_features - without.num_features == fewer
     place_of = {c.name: place for c, place in zip(news.columns, news.slices, strict=True)}
     for name, place in (("news", place_of["body"]), ("bodies", slice(None))):
-        values = batch.streams[name].values.clone()
+        window = batch.streams[name]
+        values, observed = window.values.clone(), window.observed.clone()
         values[..., place] += 1
-        moved = {**batch.streams, name: replace(batch.streams[name], values=values)}
-        assert torch.equal(numbers(moved, spread), rows)
+        observed[:, -1, place] = False
+        moved = {**batch.streams, name: replace(window, values=values, observed=observed)}
+        assert torch.equal(without(moved, spread), rows)
         assert not torch.equal(with_texts(moved, spread), with_texts(batch.streams, spread))
-    mood = batch.streams["news"].values.clone()
+    # Of the last row there is nothing but the text, or not even that.
+    window = batch.streams["news"]
+    empty, text_alone = window.observed.clone(), window.observed.clone()
+    empty[:, -1] = text_alone[:, -1] = False
+    text_alone[:, -1, place_of["body"]] = True
+    first, second = (
+        without({**batch.streams, "news": replace(window, observed=observed)}, spread)
+        for observed in (empty, text_alone)
+    )
+    assert torch.equal(first, second)
+    mood = window.values.clone()
     mood[..., place_of["mood"]] += torch.arange(news.num_steps)[:, None]
     moved = {**batch.streams, "news": replace(batch.streams["news"], values=mood)}
-    assert not torch.equal(numbers(moved, spread), rows)
+    assert not torch.equal(without(moved, spread), rows)
 
 
 def test_only_the_past_of_the_target_is_in_the_unit_of_its_window(dataset: Dataset) -> None:

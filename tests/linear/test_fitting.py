@@ -18,7 +18,7 @@ from mmts.experiment import train
 from mmts.forecasting import Forecaster
 from mmts.linear import fitting, map_fitting, sample
 from mmts.linear.errors import WindowErrors
-from mmts.linear.features import Reads, WindowFeatures
+from mmts.linear.features import WindowFeatures
 from mmts.linear.fitted import LinearFit
 from mmts.linear.fitting import fit_linear
 from mmts.linear.path import LinearConfig, LinearPath
@@ -146,7 +146,7 @@ class TestWhatIsRead:
         assert fit(dataset, **told).config == LinearConfig(**told)
         assert set(fit(dataset, **told).maps) == {"train", "window"}
 
-    @pytest.mark.parametrize(("effect", "reads"), [(0.0, "numbers"), (2.0, "all")])
+    @pytest.mark.parametrize(("effect", "reads"), [(0.0, "without_texts"), (2.0, "all")])
     def test_texts_are_read_where_they_tell_what_numbers_do_not(
         self, effect: float, reads: str, tmp_path: Path
     ) -> None:
@@ -167,15 +167,14 @@ class TestWhatIsRead:
     ) -> None:
         driver, said = noise(800), np.where(noise(800, 2) > 0, "rising", "falling")
         dataset = make_dataset(tmp_path, 2 * driver + 0.1 * noise(800, 1), driver, said)
-        parts: tuple[Reads, ...] = ("numbers", "all")
         counts = [
-            WindowFeatures(dataset.schema, dataset.category_sizes, reads=part).num_features
-            for part in parts
+            WindowFeatures(dataset.schema, dataset.category_sizes, with_texts=are_read).num_features
+            for are_read in (False, True)
         ]
         assert counts[0] < counts[1]
         monkeypatch.setattr(fitting, "MAX_WEIGHTS", 6 * counts[0])
         caplog.set_level("INFO")
-        assert fit(dataset).config.reads == "numbers"
+        assert fit(dataset).config.reads == "without_texts"
         assert "too large; at most it reads all streams but for their texts" in caplog.text
 
     def test_a_map_too_large_is_not_tried(

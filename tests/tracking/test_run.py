@@ -190,15 +190,17 @@ def test_a_training_that_goes_on_continues_its_run(runs: Path, client: MlflowCli
     assert (found.info.status, found.data.metrics) == ("FINISHED", {"loss": 1.0})
 
 
+@pytest.mark.parametrize("is_resumed", [True, False])
 def test_a_run_that_goes_on_is_no_longer_said_to_have_failed(
-    runs: Path, client: MlflowClient
+    is_resumed: bool, runs: Path, client: MlflowClient
 ) -> None:
     first = begin(runs)
     record_error(first, OutputError("the disk is full"))
     first.finish("FAILED")
     assert client.get_run(id_of(first)).data.tags["error"] == "OutputError: the disk is full"
-    again = begin(runs, first.run_id)
-    assert "error" not in client.get_run(id_of(again)).data.tags
+    # By its folder, as `mmts train --resume`, or by its id, as `mlflow run`.
+    again = begin(runs, folder=home_of(first)) if is_resumed else begin(runs, first.run_id)
+    assert again.run_id == first.run_id
     again.finish("FINISHED")
     assert "error" not in client.get_run(id_of(first)).data.tags
 
