@@ -41,9 +41,9 @@ PARTS = {
     ),
     "added": Part(
         "training_overhead.py",
-        5.0,
-        "--models resting --turns 15 --seconds 1.5",
-        "--turns 2 --seconds 0.2 --models resting --batch 32",
+        10.0,
+        "--models rest long-rest --turns 15 --seconds 1.5",
+        "--turns 2 --seconds 0.2 --models rest --batch 32",
     ),
     "profile": Part(
         "step_profile.py",

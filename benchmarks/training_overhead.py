@@ -17,8 +17,9 @@ They take turns, and ratios are taken within each turn. Beside the time that goe
 all threads of the process computed for meanwhile: it leaves out what other processes took, and
 counts in full what MLflow and the bar do beside the steps.
 
-How long the same arithmetic takes varies by more than what is added. `--models resting` therefore
-sleeps for about as long as `linear` computes, so that next to nothing else is computed.
+How long the same arithmetic takes varies by more than what is added. `--models rest long-rest`
+therefore sleep for about as long as `linear` and `transformer` compute, so that next to nothing
+else is computed.
 """
 
 from __future__ import annotations
@@ -54,9 +55,8 @@ from mmts.training.quiet import quiet_lightning
 
 CONTEXT, HORIZON, CHANNELS = 192, 96, 7
 
-RESTING = "resting"
-REST = 1.5e-4
-"""Seconds that it sleeps for each window of a batch."""
+RESTS = {"rest": 1.5e-4, "long-rest": 7e-4}
+"""Seconds that a model sleeps for each window of a batch."""
 
 _LINEAR = ("{kind: linear, dim: 8, num_layers: 1}", "{kind: point, dim: 8, max_queries: 1}")
 MODELS = {
@@ -66,7 +66,7 @@ MODELS = {
         "{kind: patch, dim: 64, num_layers: 3, patch_length: 16}",
         "{kind: point}",
     ),
-    RESTING: _LINEAR,
+    **dict.fromkeys(RESTS, _LINEAR),
 }
 """Encoder and head of each."""
 
@@ -187,9 +187,7 @@ def main() -> None:
     found = []
     for model in arguments.models:
         for batch in arguments.batch:
-            asleep = patch.object(MultimodalForecaster, "forward", rest)
-            computes = asleep if model == RESTING else contextlib.nullcontext()
-            with tempfile.TemporaryDirectory() as folder, computes:
+            with tempfile.TemporaryDirectory() as folder, falling_asleep(model):
                 taken = measure(model, batch, arguments, Path(folder))
             seconds = {name: [t.seconds for t in own] for name, own in taken.items()}
             computed = {name: [t.cpu for t in own] for name, own in taken.items()}
@@ -215,12 +213,21 @@ def main() -> None:
     write_json(arguments.json, {"overhead": found})
 
 
-def rest(model: MultimodalForecaster, batch: Batch) -> Tensor:
-    """Return what a forecast looks like, after as long as a small model takes."""
-    time.sleep(REST * len(batch))
-    # All weights have a gradient, so that the optimiser has as much to do as ever.
-    nothing = 0 * sum(weight.sum() for weight in model.parameters())
-    return (batch.target + nothing)[..., None]
+@contextlib.contextmanager
+def falling_asleep(name: str) -> Iterator[None]:
+    """Let a model sleep where it would compute, if it is one of those that rest."""
+    if name not in RESTS:
+        yield
+        return
+
+    def rest(model: MultimodalForecaster, batch: Batch) -> Tensor:
+        time.sleep(RESTS[name] * len(batch))
+        # All weights have a gradient, so that the optimiser has as much to do as ever.
+        nothing = 0 * sum(weight.sum() for weight in model.parameters())
+        return (batch.target + nothing)[..., None]
+
+    with patch.object(MultimodalForecaster, "forward", rest):
+        yield
 
 
 def added_to(seconds: dict[str, list[float]], name: str) -> Spread:
