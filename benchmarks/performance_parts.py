@@ -41,7 +41,7 @@ PARTS = {
     ),
     "added": Part(
         "training_overhead.py",
-        10.0,
+        13.0,
         "--models rest long-rest --turns 15 --seconds 1.5",
         "--turns 2 --seconds 0.2 --models rest --batch 32",
     ),
