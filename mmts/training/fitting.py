@@ -95,7 +95,12 @@ def follow(
     config, model = begin_model(config, dataset, kept)
     data = WindowDataModule(dataset, config.training, config.seed, processes)
     with join(), StopSignals(processes) as signals:
-        fit(config, model, data, [ListenAgain(signals)], kept)
+        try:
+            fit(config, model, data, [ListenAgain(signals)], kept)
+        except Exception:
+            # Whatever fails once all were told to stop fails because the first process has.
+            signals.check()
+            raise
 
 
 class _Joined(ClusterEnvironment):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,9 @@ from typing import Any
 
 from mmts.interrupts import Terminated
 from mmts.training.processes import Processes
+
+_SECONDS_TO_FOLLOW = 20.0
+"""For a process that is not the first to end of itself; torchrun kills it after thirty."""
 
 
 class Stopped(BaseException):
@@ -25,12 +29,17 @@ class StopSignals:
     the loop runs it looks at the note between two steps, so that it ends where it can go on from;
     a second signal does not wait for that. Outside of the loop a signal is raised at once, and
     once more by `check` where that was swallowed.
+
+    Where several processes train, a terminal, torchrun or a cluster sends the signal to all of
+    them. The first one then keeps where they are at the end of a round, to which it needs the
+    others: they end once it has gone.
     """
 
     def __init__(self, processes: Processes) -> None:
-        """Do nothing until it is entered; only the first process and its main thread listen."""
+        """Do nothing until it is entered; only the main thread listens."""
         self.noted: int | None = None
         self._waits = False
+        self._end: threading.Timer | None = None
         self._is_first = processes.is_first
         self._before: dict[int, Any] = {}
 
@@ -51,6 +60,8 @@ class StopSignals:
         trace: TracebackType | None,
     ) -> None:
         """Give back what answered the signals before."""
+        if self._end is not None:
+            self._end.cancel()
         for number, before in self._before.items():
             signal.signal(number, before)
 
@@ -58,13 +69,10 @@ class StopSignals:
         """Take the place of whatever else answers them now, such as Lightning.
 
         Lightning answers SIGTERM by asking the other processes, in the middle of whatever they
-        share just then; any but the first end at once instead, without a word.
+        share just then.
         """
         for number in self._before:
-            if self._is_first:
-                signal.signal(number, self._note)
-            elif number == signal.SIGTERM:
-                signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, self._note if self._is_first else self._note_and_follow)
 
     @contextmanager
     def wait(self) -> Iterator[None]:
@@ -89,3 +97,13 @@ class StopSignals:
         is_second, self.noted = self.noted is not None, number
         if is_second or not self._waits:
             raise self.interrupt()
+
+    def _note_and_follow(self, number: int, frame: FrameType | None) -> None:
+        """Go on until the first process has gone, which fails what is shared with it."""
+        is_second, self.noted = self.noted is not None, number
+        if is_second:
+            raise self.interrupt()
+        # Where this process alone was meant, nothing else would end it.
+        self._end = threading.Timer(_SECONDS_TO_FOLLOW, os._exit, [128 + number])
+        self._end.daemon = True
+        self._end.start()

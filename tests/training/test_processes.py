@@ -255,6 +255,17 @@ def start(*command: object) -> subprocess.Popen[str]:
     )
 
 
+def read_until(begun: subprocess.Popen[str], awaited: str) -> str:
+    """Return what a command has shown once it has shown what is awaited."""
+    assert begun.stdout is not None
+    shown = ""
+    while awaited not in shown:
+        line = begun.stdout.readline()
+        assert line, shown
+        shown += line
+    return shown
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("to_all", [True, False])
 def test_ctrl_c_ends_all_processes(still: Path, tmp_path: Path, to_all: bool) -> None:
@@ -262,12 +273,7 @@ def test_ctrl_c_ends_all_processes(still: Path, tmp_path: Path, to_all: bool) ->
         "mmts.pipelines.main", "train", still, "--runs", tmp_path, "--set", "training.devices=2",
         "--set", "training.max_epochs=500", "--set", "training.patience=500",
     )  # fmt: skip
-    assert begun.stdout is not None
-    shown = ""
-    while "epoch 1/" not in shown:
-        line = begun.stdout.readline()
-        assert line, shown
-        shown += line
+    shown = read_until(begun, "epoch 1/")
     (os.killpg if to_all else os.kill)(begun.pid, signal.SIGINT)
     rest, _ = begun.communicate(timeout=60)
     assert begun.returncode == 130
@@ -280,12 +286,14 @@ def test_ctrl_c_ends_all_processes(still: Path, tmp_path: Path, to_all: bool) ->
     assert all(state.startswith("Z") for state in listed.stdout.split())
 
 
+TORCHRUN = (
+    "torch.distributed.run", "--standalone", "--nproc_per_node", 2, "-m", "mmts.pipelines.train",
+)  # fmt: skip
+
+
 @pytest.mark.slow
 def test_torchrun_trains_in_its_processes(still: Path, tmp_path: Path) -> None:
-    done = start(
-        "torch.distributed.run", "--standalone", "--nproc_per_node", 2, "-m",
-        "mmts.pipelines.train", still, "--runs", tmp_path,
-    )  # fmt: skip
+    done = start(*TORCHRUN, still, "--runs", tmp_path)
     shown, _ = done.communicate(timeout=200)
     assert done.returncode == 0, shown
     assert shown.count("in 2 processes") == shown.count("epoch 2/2") == 1
@@ -299,6 +307,35 @@ def test_torchrun_trains_in_its_processes(still: Path, tmp_path: Path) -> None:
         # With fewer threads each, the linear path is rounded otherwise while it is fitted.
         near = 1e-3 if name.startswith("linear.") else 1e-5
         torch.testing.assert_close(two.state_dict()[name], weight, rtol=1e-4, atol=near)
+
+
+@pytest.mark.slow
+def test_what_torchrun_trained_goes_on_under_it(still: Path, tmp_path: Path) -> None:
+    epochs = ("--set", "training.max_epochs=4", "--set", "training.patience=4")
+    whole = start(*TORCHRUN, still, "--run-dir", tmp_path / "whole" / "run", *epochs)
+    shown, _ = whole.communicate(timeout=200)
+    assert whole.returncode == 0, shown
+    folder = tmp_path / "stopped" / "run"
+    begun = start(*TORCHRUN, still, "--run-dir", folder, *epochs)
+    shown = read_until(begun, "epoch 2/")
+    # As a cluster ends a job; torchrun passes it on.
+    begun.terminate()
+    rest, _ = begun.communicate(timeout=60)
+    assert begun.returncode != 0
+    assert f"`mmts train --resume {folder}` goes on from here" in rest
+    # The first process kept it before the others were gone.
+    assert read_state(folder).state.epoch >= 1
+    assert [run.info.status for run in runs_in(folder.parent)] == ["KILLED"]
+    again = start(*TORCHRUN, "--resume", folder)
+    shown, _ = again.communicate(timeout=200)
+    assert again.returncode == 0, shown
+    assert "epoch 1/" not in shown
+    assert shown.count("epoch 4/") == 1
+    assert [run.info.status for run in runs_in(folder.parent)] == ["FINISHED"]
+    _, one = load_checkpoint(tmp_path / "whole" / "run" / "last.mmts")
+    _, other = load_checkpoint(folder / "last.mmts")
+    for name, weight in one.state_dict().items():
+        torch.testing.assert_close(other.state_dict()[name], weight, rtol=0, atol=1e-5)
 
 
 @pytest.mark.slow

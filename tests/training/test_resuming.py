@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,11 @@ from mmts.config import ExperimentConfig, load_config
 from mmts.errors import OutputError, RunError
 from mmts.experiment import resume, train
 from mmts.interrupts import Terminated
-from mmts.training import leading
+from mmts.training import leading, stopping
 from mmts.training.loader import Rounds, ShuffledBatches
 from mmts.training.module import ForecastingModule
 from mmts.training.optimisation import Optimisation
-from mmts.training.processes import ALONE
+from mmts.training.processes import ALONE, Processes
 from mmts.training.state import FORMAT_VERSION, RESUME, TrainingState, read_state
 from mmts.training.stopping import StopSignals
 from tests.factories import make_stopping_settings, write_world
@@ -228,6 +229,28 @@ def test_what_ignores_ctrl_c_goes_on_to_do_so() -> None:
         assert signals.noted is None
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_a_process_that_is_not_the_first_ends_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(stopping.os, "_exit", ended.append)
+    monkeypatch.setattr(stopping, "_SECONDS_TO_FOLLOW", 0.2)
+    second = Processes(rank=1, count=2)
+    with StopSignals(second) as signals:
+        press(signal.SIGTERM)
+        # It goes on until what it shares with the first one fails.
+        assert signals.noted == signal.SIGTERM
+        with pytest.raises(Terminated):
+            press(signal.SIGTERM)
+    time.sleep(0.3)
+    assert not ended
+    with StopSignals(second):
+        press(signal.SIGTERM)
+        # Nothing fails where it alone was told to stop.
+        until = time.monotonic() + 30
+        while not ended and time.monotonic() < until:
+            time.sleep(0.01)
+    assert ended == [143]
 
 
 def test_a_finished_training_is_left_as_it_is(config: ExperimentConfig, whole: Path) -> None:
