@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmts.config import load_config
-from mmts.data.batch import StreamWindow
+from mmts.data.batch import Batch, StreamWindow
 from mmts.data.clock import Clock
 from mmts.data.dataset import Dataset, load_dataset
 from mmts.data.gathering import WindowGatherer
@@ -321,6 +321,36 @@ def random_streams(draw: st.DrawFn) -> RandomStream:
     )
 
 
+def make_target(clock: Clock) -> StreamSchema:
+    """Return the schema of a target that reads nothing but gives the grid."""
+    return StreamSchema(
+        columns=(ColumnSchema(name="y", role="target", type="number"),),
+        time="time",
+        item=None,
+        has_items=False,
+        clock=clock,
+        stamp="start",
+        delay=0,
+        known_ahead=None,
+        context_steps=1,
+        context_span=1,
+        future_steps=0,
+    )
+
+
+def gather(drawn: dict[str, RandomStream], target: StreamSchema, windows: Windows) -> Batch:
+    """Gather windows of streams, beside a target without a row."""
+    schema = DataSchema(
+        streams={**{name: stream.schema for name, stream in drawn.items()}, "target": target},
+        target_stream="target",
+        horizon=_HORIZON,
+        has_time_zone=True,
+    )
+    streams = {name: stream.build() for name, stream in drawn.items()}
+    streams["target"] = empty_stream(target, len(_ITEMS))
+    return WindowGatherer(schema, streams, windows).gather(torch.arange(len(windows.origins)))
+
+
 @given(
     drawn=st.lists(random_streams(), min_size=1, max_size=3),
     target_clock=st.sampled_from([("minutes", 1), ("days", 1), ("months", 1)]),
@@ -346,30 +376,13 @@ def test_windows_hold_all_that_was_known_and_nothing_else(
     origins = clock.floor(torch.tensor(origins)).tolist()
     places = random.integers(0, len(_ITEMS), len(origins))
 
-    target = StreamSchema(
-        columns=(ColumnSchema(name="y", role="target", type="number"),),
-        time="time",
-        item=None,
-        has_items=False,
-        clock=clock,
-        stamp="start",
-        delay=0,
-        known_ahead=None,
-        context_steps=1,
-        context_span=1,
-        future_steps=0,
-    )
+    target = make_target(clock)
     names = [f"s{n}" for n in range(len(drawn))]
-    schema = DataSchema(
-        streams={**{n: s.schema for n, s in zip(names, drawn, strict=True)}, "target": target},
-        target_stream="target",
-        horizon=_HORIZON,
-        has_time_zone=True,
+    batch = gather(
+        dict(zip(names, drawn, strict=True)),
+        target,
+        Windows(torch.tensor(places, dtype=torch.int32), torch.tensor(origins)),
     )
-    streams = {name: stream.build() for name, stream in zip(names, drawn, strict=True)}
-    streams["target"] = empty_stream(target, len(_ITEMS))
-    windows = Windows(torch.tensor(places, dtype=torch.int32), torch.tensor(origins))
-    batch = WindowGatherer(schema, streams, windows).gather(torch.arange(len(origins)))
     for name, stream in zip(names, drawn, strict=True):
         window = batch.streams[name]
         for n, (place, origin) in enumerate(zip(places, origins, strict=True)):
@@ -382,6 +395,47 @@ def test_windows_hold_all_that_was_known_and_nothing_else(
                 assert bool((window.available[n, seen] <= 0).all())
                 assert not window.values[n, ~seen, channel].any()
             _require_times(stream, window, n, origin)
+
+
+def test_events_that_are_known_meet_at_the_origin() -> None:
+    origin = pd.Timestamp("2024-03-01", tz=_ZONE).value // 1000
+    late = {-20, 10}
+    minutes = (-50, -40, -30, -20, -10, 10, 20, 30)
+    rows = [
+        Row(
+            n,
+            moment,
+            moment,
+            origin + MINUTE if m in late else origin - 100 * MINUTE,
+            {"future": n},
+        )
+        for n, m in enumerate(minutes)
+        for moment in [origin + m * MINUTE]
+    ]
+    schema = StreamSchema(
+        columns=(ColumnSchema(name="future", role="future", type="number"),),
+        time="time",
+        item=None,
+        has_items=False,
+        clock=None,
+        stamp="event",
+        delay=0,
+        available_at="available",
+        known_ahead=None,
+        context_steps=4,
+        context_span=100 * MINUTE,
+        future_steps=3,
+    )
+    drawn = RandomStream(schema, {None: rows})
+    target = make_target(Clock(every=14 * MINUTE))
+    window = gather(
+        {"events": drawn},
+        target,
+        Windows(torch.zeros(1, dtype=torch.int32), torch.tensor([origin])),
+    ).streams["events"]
+    # What is not known lies at the ends, where a context and a horizon would be shorter.
+    assert (window.start[0] / 60).tolist() == [-100, -40, -30, -10, 20, 30, -100]
+    assert window.observed[0, :, 0].tolist() == [False, True, True, True, True, True, False]
 
 
 def _require_times(stream: RandomStream, window: StreamWindow, n: int, origin: int) -> None:
