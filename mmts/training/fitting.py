@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -53,6 +54,10 @@ def fit(
             enable_model_summary=False,
             enable_checkpointing=False,
             logger=False,
+            # Under SLURM Lightning would load, unasked and as a pickle, what lies there.
+            default_root_dir=os.devnull,
+            # Else it asks SLURM, MPI and others which process this is, and answers their signals.
+            plugins=[_Joined(processes)],
             # What training starts from is a forecast of its own where there is a linear path.
             num_sanity_val_steps=-1 if model.linear is not None and not goes_on else 0,
             **_arrange(processes, may_skip_weights=bool(own_kinds(config.model))),
@@ -104,7 +109,7 @@ def follow(
 
 
 class _Joined(ClusterEnvironment):
-    """Tells Lightning which process this is; they have been joined before."""
+    """Tells Lightning which process this is; where there are several, they were joined before."""
 
     def __init__(self, processes: Processes) -> None:
         super().__init__()
@@ -158,5 +163,4 @@ def _arrange(processes: Processes, may_skip_weights: bool) -> dict[str, Any]:
         "strategy": strategy,
         "devices": processes.local_count,
         "num_nodes": processes.count // processes.local_count,
-        "plugins": [_Joined(processes)],
     }

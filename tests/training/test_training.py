@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from mmts.data.gathering import WindowGatherer
 from mmts.errors import ConfigError, OutputError, TrainingError
 from mmts.experiment import train
 from mmts.losses import masked_mean
+from mmts.training.callbacks import EpochLog
 from mmts.training.data_module import WindowDataModule
 from mmts.training.linear_start import start_model
 from mmts.training.loader import Rounds, ShuffledBatches
@@ -218,6 +220,32 @@ def test_a_compiled_training_goes_the_same_way(world: Path, tmp_path: Path) -> N
         for how in ("false", "true")
     ]
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+@pytest.mark.parametrize("num_tasks", [1, 2])
+def test_a_batch_system_changes_nothing(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_tasks: int
+) -> None:
+    config = load_config(world, ["training.max_epochs=1"])
+    plain = train(config, tmp_path / "plain" / "run")
+    of_one = dict.fromkeys(("PROCID", "LOCALID", "NODEID"), 0)
+    for name, value in {"NTASKS": num_tasks, "JOB_ID": 17, "JOB_NAME": "job", **of_one}.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    monkeypatch.chdir(tmp_path)
+    # What Lightning would go on from; it is no checkpoint.
+    (tmp_path / "hpc_ckpt_1.ckpt").write_bytes(b"nothing")
+    answers = []
+    note = EpochLog.on_train_epoch_end
+
+    def look(*arguments: Any) -> None:
+        answers.append(signal.getsignal(signal.SIGUSR1))
+        note(*arguments)
+
+    monkeypatch.setattr(EpochLog, "on_train_epoch_end", look)
+    beside = train(config, tmp_path / "beside" / "run")
+    assert beside.best_loss == plain.best_loss
+    # Lightning would ask for the job to be begun again.
+    assert set(answers) == {signal.SIG_DFL}
 
 
 def test_too_little_memory_gives_advice(
