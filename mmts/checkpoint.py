@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import torch
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import FailFast, Field, TypeAdapter, ValidationError, model_validator
 from torch import Tensor
 
 from mmts.calibration.conformal import Calibration
@@ -45,6 +45,11 @@ _Form = tuple[tuple[int, ...], torch.dtype]
 
 _FACTORS = "calibration/factors"
 """The name of the tensor that moves the quantiles."""
+
+_MOST_FAULTS = 1000
+"""Faults of a description beyond which none of them is told apart."""
+
+_OWN_KINDS = TypeAdapter(Annotated[tuple[Origin, ...], FailFast()])
 
 
 class CheckpointInfo(Config):
@@ -162,6 +167,12 @@ def _read_versioned_info(path: str | Path) -> tuple[int, CheckpointInfo]:
     try:
         return found, CheckpointInfo.model_validate(settings)
     except ValidationError as error:
+        count = error.error_count()
+        if count > _MOST_FAULTS:
+            # To list them would take hundreds of times what the file does.
+            raise CheckpointError(
+                f"{path}: the description of the model is damaged at {count:,} places."
+            ) from None
         first = error.errors(include_url=False)[0]
         if first["type"] == "kind":
             raise CheckpointError(f"{path}: {first['msg']}") from None
@@ -174,7 +185,7 @@ def _read_versioned_info(path: str | Path) -> tuple[int, CheckpointInfo]:
 def _require_own_kinds(path: str | Path, settings: dict[str, Any]) -> None:
     """Make sure that every kind which is not built in can be had here."""
     try:
-        recorded = TypeAdapter(tuple[Origin, ...]).validate_python(settings.get("own_kinds", ()))
+        recorded = _OWN_KINDS.validate_python(settings.get("own_kinds", ()))
     except ValidationError:
         return  # The checks that follow say so.
     faults = [

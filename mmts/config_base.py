@@ -26,7 +26,8 @@ _UNITS = {
     "s": timedelta(seconds=1),
 }
 _TERM = re.compile(r"(\d+(?:\.\d+)?)\s*(w|d|h|min|s)")
-_DURATION = re.compile(r"(\s*\d+(?:\.\d+)?\s*(w|d|h|min|s)\s*)+")
+# No two parts of it take the same blanks, or one cell could be read in ever more ways.
+_DURATION = re.compile(r"\s*(?:\d+(?:\.\d+)?\s*(?:w|d|h|min|s)\s*)+")
 _MONTHS = re.compile(r"\s*(\d+)\s*(mo|y)\s*")
 
 _MOST_MONTHS = 12 * 1000

@@ -150,14 +150,17 @@ class Forecaster:
                 f"streams: {type(streams).__name__} is no mapping. Name the stream of each frame "
                 f"or file: {{{target!r}: ...}}."
             )
-        raise_all(
-            DataError,
-            (
-                f"there is no stream {name!r}{nearest(str(name), known)}"
-                for name in streams
-                if name not in known
-            ),
-        )
+        faults = [
+            f"there is no stream {name!r}{nearest(str(name), known)}"
+            for name in streams
+            if name not in known
+        ]
+        faults += [
+            _say_made_up(name)
+            for name, given in streams.items()
+            if given is not None and name in known and known[name].calendar
+        ]
+        raise_all(DataError, faults)
 
     def predict_windows(
         self,
@@ -226,6 +229,10 @@ class Forecaster:
                 )
 
 
+def _say_made_up(name: str) -> str:
+    return f"stream {name!r} is made from the calendar and takes no data. Leave it out."
+
+
 def choose_sources(forecaster: Forecaster, changes: Sequence[str]) -> dict[str, Source]:
     """Return the files of training, changed as in `weather=new.csv`; `weather=` leaves one out.
 
@@ -243,6 +250,8 @@ def choose_sources(forecaster: Forecaster, changes: Sequence[str]) -> dict[str, 
             problems.append(
                 f"--data {change}: there is no such stream{nearest(name, known, listing)}"
             )
+        elif path and forecaster.info.data_schema.streams[name].calendar:
+            problems.append(f"--data {change}: {_say_made_up(name)}")
         elif path:
             sources[name] = path
         else:

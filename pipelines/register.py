@@ -45,7 +45,8 @@ def register(
     info = read_info(checkpoint)
     # As every command does that adds to the run of a training.
     folder = runs or checkpoint.resolve().parent.parent
-    store = locate_store(uri or info.config.tracking.uri, folder)
+    uri = uri or info.config.tracking.uri
+    store = locate_store(uri, folder)
     show(register_checkpoint(checkpoint, name, store, alias), folder, uri)
 
 

@@ -127,7 +127,7 @@ def _to_json(
 def _show(result: TrainingResult, epochs: Sequence[Epoch]) -> None:
     """Print what was reached, and what to do next."""
     words = {0: "start, the linear path alone"}
-    for number, file in ((result.best_epoch, "best"), (epochs[-1].number, "last")):
+    for number, file in ((result.best_epoch, "best"), (result.num_epochs, "last")):
         before = f"{words[number]}; " if number in words else ""
         words[number] = f"{before}{file}, kept in {file}.mmts"
     print()

@@ -161,6 +161,8 @@ HUGE = {
     "a long horizon": at("data_schema", "horizon", value=10**12),
     "a long context": at(*SCHEMA, "load", "context_steps", value=10**9),
     "many buckets": at(*SCHEMA, "plan", "columns", 1, "buckets", value=10**6),
+    "faults without end": at("own_kinds", value=[0] * 300_000),
+    "items of no name": at("config", "data", "exclude_items", value=[0] * 300_000),
     "a dense preset": lambda found: (
         at(*ENCODERS, "load", "num_layers", value=2000)(found),
         at(*ENCODERS, "news", "num_layers", value=2000)(found),

@@ -258,3 +258,10 @@ def test_durations_read_back_as_themselves(duration: timedelta) -> None:
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize("text", ["1d " * 60 + "!", " " * 20_000 + "!", "1d" + " " * 20_000 + "!"])
+def test_a_long_text_that_is_no_duration_is_refused_at_once(text: str) -> None:
+    # Were there many ways to read it, this would never end.
+    with pytest.raises(ValueError, match="is not a duration"):
+        parse_duration(text)

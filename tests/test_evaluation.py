@@ -167,6 +167,15 @@ def test_verdict_makes_nothing_of_a_tie_or_a_hair(evaluation: Evaluation) -> Non
     )
 
 
+def test_verdict_says_where_nothing_came_to_compare_with(evaluation: Evaluation) -> None:
+    nothing = math.nan
+    empty = with_errors(
+        evaluation, model=nothing, last_value=nothing, seasonal_naive=nothing, ridge=nothing
+    )
+    first, end = evaluation.dates["test"]
+    assert empty.verdict == f"No value of load lies in the test split, {first} to {end}."
+
+
 def test_an_untrained_model_is_told_that_it_loses(world: Path) -> None:
     forecaster, dataset = make_forecaster(world)
     evaluation = evaluate(forecaster, dataset)

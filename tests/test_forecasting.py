@@ -13,6 +13,7 @@ import pytest
 from mmts.errors import DataError
 from mmts.forecast_table import times_as_text
 from mmts.forecasting import Forecaster, choose_sources
+from tests.conftest import ROOT
 from tests.factories import DAYS, ITEMS, START, make_frames, write_frames
 
 END = START + pd.Timedelta(days=DAYS)
@@ -141,6 +142,16 @@ def test_sources_are_changed_and_left_out_by_name(forecaster: Forecaster) -> Non
         choose_sources(forecaster, ["weather", "wether=x.csv"])
     assert "write it as stream=file.csv" in str(caught.value)
     assert "did you mean 'weather'?" in str(caught.value)
+
+
+def test_what_is_made_from_the_calendar_takes_no_data() -> None:
+    forecaster = Forecaster.from_checkpoint(ROOT / "tests" / "checkpoints" / "format_11.mmts")
+    said = "stream 'calendar' is made from the calendar and takes no data"
+    with pytest.raises(DataError, match=said):
+        choose_sources(forecaster, ["calendar=x.csv"])
+    frames = make_frames()
+    with pytest.raises(DataError, match=said):
+        forecaster.predict({**frames, "calendar": frames["weather"]})
 
 
 def test_an_origin_possible_for_some_items_is_forecast_for_those(

@@ -126,7 +126,7 @@ class Refits:
                 name=f"refit-{place.name}",
                 began=lambda run_id: None,
                 data=data,
-                goes_on=lambda epoch, loss: True,
+                goes_on=lambda epoch, loss, is_last: True,
                 params={"backtest.cutoff": place.name},
                 store=self.store,
                 parent_run_id=self.info.run_id,

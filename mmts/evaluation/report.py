@@ -120,6 +120,8 @@ class Evaluation:
         errors = {method: found[target].overall.mae for method, found in self.scores.items()}
         model = errors.pop(MODEL)
         first, end = self.dates[self.split]
+        if math.isnan(model):
+            return f"No value of {target} lies in the {self.split} split, {first} to {end}."
         beaten = [f"{name} by {say_gain(model, e)}" for name, e in errors.items() if model < e]
         unbeaten = [f"{n} ({say_loss(model, e)})" for n, e in errors.items() if not model < e]
         found = f"beats {join_words(beaten, 'and')}" if beaten else ""

@@ -53,15 +53,16 @@ class Trial:
 
     name: of its run in MLflow. began: told the id of that run, or None.
     data: read before, as several trials share them.
-    goes_on: told the number of each epoch, from 1, and its validation loss; answers whether there
-    shall be another one. params: what is tried, by key of the config.
+    goes_on: told the number of each epoch, from 1, its validation loss, and whether it is the last
+    one anyway; answers whether there shall be another one.
+    params: what is tried, by key of the config.
     store: the folder of runs, for MLflow. parent_run_id: of the study; None if not tracked.
     """
 
     name: str
     began: Callable[[str | None], None]
     data: TrainingData
-    goes_on: Callable[[int, float], bool]
+    goes_on: Callable[[int, float, bool], bool]
     params: Mapping[str, str | int | float | bool | None]
     store: Path
     parent_run_id: str | None = None

@@ -175,15 +175,18 @@ class AskedEachEpoch(pl.Callback):
     has_ended: whether it was ended so.
     """
 
-    def __init__(self, goes_on: Callable[[int, float], bool]) -> None:
-        """Take the question; goes_on: given an epoch, from 1, and its validation loss."""
+    def __init__(self, goes_on: Callable[[int, float, bool], bool]) -> None:
+        """Take the question; goes_on: as in `Trial`."""
         self.goes_on = goes_on
         self.has_ended = False
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Ask, when the epoch is written down."""
         assert isinstance(pl_module, ForecastingModule)
-        if not self.goes_on(trainer.current_epoch + 1, pl_module.validation_loss):
+        epoch = trainer.current_epoch + 1
+        # Early stopping looks at the validation, which comes before this.
+        is_last = trainer.should_stop or epoch == trainer.max_epochs
+        if not self.goes_on(epoch, pl_module.validation_loss, is_last):
             self.has_ended = trainer.should_stop = True
 
 

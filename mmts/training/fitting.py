@@ -40,7 +40,12 @@ def fit(
     if kept is not None and kept.state.stage == "trained":
         return kept.state.epoch
     module = ForecastingModule(model, settings, config.seed, data.num_steps, processes)
-    stopping = pl.callbacks.EarlyStopping("val/loss", patience=settings.patience)
+    stopping = pl.callbacks.EarlyStopping(
+        "val/loss",
+        patience=settings.patience,
+        # So that what else looks at the end of an epoch knows whether it was the last one.
+        check_on_train_epoch_end=False,
+    )
     goes_on = kept is not None and kept.has_model
     with quiet_lightning():
         trainer = pl.Trainer(

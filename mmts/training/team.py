@@ -78,7 +78,11 @@ class Team:
         watch = threading.Thread(target=self._watch, args=(if_it_hangs,), daemon=True)
         watch.start()
         with joined(self.config, self.processes, self.store):
-            yield
+            try:
+                yield
+            finally:
+                # From here on this process needs none of the others.
+                self.ends.set()
 
     def __exit__(
         self,

@@ -135,7 +135,10 @@ class TuningConfig(Config):
     )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of what is tried.")
     startup_trials: int = Field(
-        5, gt=0, description="Trials that are drawn at random, and not pruned, before any learning."
+        5,
+        gt=0,
+        description="Trials that are drawn at random, before any learning; the median pruner ends "
+        "none of them.",
     )
     pruner: Literal["median", "halving", "none"] = Field(
         "median",

@@ -182,10 +182,15 @@ class OpenTrial:
         if run_id is not None:
             self._note(**{_RUN_ID: run_id})
 
-    def goes_on(self, epoch: int, loss: float) -> bool:
-        """Take the validation loss of an epoch, from 1; returns whether to train on."""
+    def goes_on(self, epoch: int, loss: float, is_last: bool) -> bool:
+        """Take the validation loss of an epoch, from 1; returns whether to train on.
+
+        What was trained to its end is a result, however it compares. is_last: whether it was.
+        """
         self._trial.report(loss, epoch)
-        self.was_pruned = bool(self._trial.should_prune())
+        # Asked in any case, as by that others are compared with it.
+        seems_hopeless = bool(self._trial.should_prune())
+        self.was_pruned = seems_hopeless and not is_last
         return not self.was_pruned
 
     def end(self, loss: float, best_epoch: int, num_epochs: int, seconds: float) -> None:

@@ -79,11 +79,6 @@ class Trials:
         config = self.searched.with_values(trial.values)
         data = self._read(config)
 
-        def goes_on(epoch: int, loss: float) -> bool:
-            # After the last epoch there is nothing to save.
-            is_last = epoch == config.training.max_epochs
-            return trial.goes_on(epoch, loss) or is_last
-
         result = train(
             config,
             self.folder.trial(trial.number),
@@ -91,7 +86,7 @@ class Trials:
                 name=self.folder.trial_name(trial.number),
                 began=trial.keep_run_id,
                 data=data,
-                goes_on=goes_on,
+                goes_on=trial.goes_on,
                 params={key: _plain(value) for key, value in trial.values.items()},
                 store=self.runs,
                 parent_run_id=self.parent_run_id,

@@ -19,7 +19,7 @@ from mmts.errors import ConfigError, DataError, OutputError
 from mmts.experiment import train
 from mmts.tuning.config import TuningConfig
 from mmts.tuning.space import load_searched_config
-from mmts.tuning.study import OpenTrial, Study
+from mmts.tuning.study import OpenTrial, Study, best_of
 from mmts.tuning.tune import StudyResult, tune
 from tests.factories import make_frames, write_config, write_frames, write_world
 from tests.tuning.worlds import make_searched_settings, write_searched
@@ -109,10 +109,10 @@ def test_a_study_that_was_stopped_finds_what_one_never_stopped_finds(
     searched = write_searched(tmp_path, settings)
     whole = tune(searched, tmp_path / "whole")
 
-    def stop(self: OpenTrial, epoch: int, loss: float) -> bool:
+    def stop(self: OpenTrial, epoch: int, loss: float, is_last: bool) -> bool:
         if self.number == trial:
             raise KeyboardInterrupt
-        return goes_on(self, epoch, loss)
+        return goes_on(self, epoch, loss, is_last)
 
     goes_on = OpenTrial.goes_on
     with monkeypatch.context() as patch:
@@ -245,7 +245,7 @@ def test_an_own_bug_is_shown_and_is_not_met_again(
 ) -> None:
     searched = write_searched(tmp_path, make_searched_settings(num_trials=2))
 
-    def fail(self: OpenTrial, epoch: int, loss: float) -> bool:
+    def fail(self: OpenTrial, epoch: int, loss: float, is_last: bool) -> bool:
         raise ZeroDivisionError("ours")
 
     with monkeypatch.context() as patch:
@@ -326,7 +326,7 @@ def draw(study: Study, curve: Callable[[int], float], num_epochs: int = 6) -> in
     """Play a trial with these validation losses; returns the epochs it was given."""
     trial = study.ask()
     for epoch in range(1, num_epochs + 1):
-        if not trial.goes_on(epoch, curve(epoch)):
+        if not trial.goes_on(epoch, curve(epoch), epoch == num_epochs):
             break
     trial.end(curve(epoch), epoch, epoch, 0.0)
     return epoch
@@ -346,6 +346,37 @@ def test_the_median_pruner_ends_a_hopeless_trial_after_its_warm_up(tmp_path: Pat
     assert records[-1].num_epochs == 3
 
 
+def test_what_was_trained_to_its_end_is_a_result(tmp_path: Path) -> None:
+    tuning = TuningConfig(search={"x": {"low": 0, "high": 1}}, pruner="halving")
+    study = Study(tmp_path / "study.db", tuning)
+    # After four epochs, the last ones, halving would end all but the best so far; which is last.
+    levels = ((1, 9, 9, 3), (0.9, 9, 9, 2.9), (0.8, 9, 9, 2.8), (0.7, 9, 9, 2.7), (0.6, 9, 9, 2.75))
+    for level in levels:
+        draw(study, lambda epoch, level=level: level[epoch - 1], num_epochs=4)
+    assert [record.outcome for record in study.records()] == ["complete"] * 5
+    best = best_of(study.records())
+    assert best is not None
+    assert best.loss == 2.7
+
+
+def test_an_end_by_patience_is_no_pruning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    search = {"model.stream_dropout": {"low": 0.0, "high": 0.3}}
+    settings = make_searched_settings(search, num_trials=1)
+    settings["training"] |= {"max_epochs": 5, "patience": 1, "learning_rate": 1e-30}
+    asked = []
+
+    def look(self: OpenTrial, epoch: int, loss: float, is_last: bool) -> bool:
+        asked.append((epoch, is_last))
+        return goes_on(self, epoch, loss, is_last)
+
+    goes_on = OpenTrial.goes_on
+    monkeypatch.setattr(OpenTrial, "goes_on", look)
+    result = tune(write_searched(tmp_path, settings), tmp_path / "s")
+    assert asked == [*((epoch, False) for epoch in range(1, len(asked))), (len(asked), True)]
+    assert len(asked) < 5
+    assert [record.outcome for record in result.records] == ["complete"]
+
+
 def test_without_a_pruner_every_trial_is_trained_to_its_end(tmp_path: Path) -> None:
     tuning = TuningConfig(search={"x": {"low": 0, "high": 1}}, startup_trials=1, pruner="none")
     study = Study(tmp_path / "study.db", tuning)
@@ -358,7 +389,7 @@ def test_a_training_ends_after_the_epoch_in_which_it_is_pruned(
     settings = make_searched_settings(num_trials=1)
     settings["training"] |= {"max_epochs": 5}
 
-    def prune(self: OpenTrial, epoch: int, loss: float) -> bool:
+    def prune(self: OpenTrial, epoch: int, loss: float, is_last: bool) -> bool:
         self.was_pruned = epoch == 2
         return not self.was_pruned
 

@@ -21,7 +21,7 @@ from mmts.errors import DataError
 BLOCK_BYTES = 1 << 22
 """How much of a file is read at a time; more gains nothing and costs memory."""
 
-LONGEST_ROW = 1 << 26
+LONGEST_ROW = 1 << 24
 """Bytes of one row; what is longer is no row, or a file that unpacks to more than anybody has."""
 
 
@@ -65,10 +65,7 @@ def iterate_blocks(
         cut = len(data) if ended else data.rfind(b"\n") + 1
         data, rest = data[:cut], data[cut:]
         if not data:
-            if len(rest) > LONGEST_ROW:
-                raise DataError(
-                    f"{where}, row {row}: longer than {LONGEST_ROW:,} bytes. Give a table of text."
-                )
+            _require_an_end(rest, where, row)
             continue
         if not data.strip():
             row += data.count(b"\n")
@@ -76,9 +73,18 @@ def iterate_blocks(
         block, num_lines, left = reader.check(data, row, ended)
         row += num_lines
         rest = left + rest
+        _require_an_end(rest, where, row)
         if block.num_rows and not reader.faults:
             yield block
     reader.faults.raise_all()
+
+
+def _require_an_end(begun: bytes, where: str, row: int) -> None:
+    """Raise DataError where what is read of a row is longer than any row may be."""
+    if len(begun) > LONGEST_ROW:
+        raise DataError(
+            f"{where}, row {row}: longer than {LONGEST_ROW:,} bytes. Give a table of text."
+        )
 
 
 class _Reader:

@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float64]
 
 _TRUE = ("true", "yes", "on", "t", "y", "1", "1.0")
 _FALSE = ("false", "no", "off", "f", "n", "0", "0.0")
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|[+-]?inf(?:inity)?", re.I | re.A)
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?|[+-]?inf(?:inity)?", re.I | re.A)
 _WITH_UNIT = re.compile(r"[+-]?[\d.,]*\d\s*(%|[^\W\d_][\w/°²³%]*|°.*|[$€£])|[$€£]\s*[\d.,]+")
 _BLANKS = " \t\u00a0\u202f"
 

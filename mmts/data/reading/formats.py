@@ -50,7 +50,12 @@ def parse_format(cells: pd.Series, pattern: str) -> pd.Series:
 
 
 def is_pattern(pattern: str) -> bool:
-    """Tell whether strptime takes a pattern, and whether it tells the year."""
+    """Tell whether strptime takes a pattern, and whether it tells the year.
+
+    Not with names of zones: a reader knows few of them, and takes the others for what they are not.
+    """
+    if "%Z" in pattern.replace("%%", ""):
+        return False
     try:
         written = datetime(2013, 11, 12, 10, 14, 15, tzinfo=UTC).strftime(pattern)
         parsed = pd.to_datetime(written, format=pattern)

@@ -72,7 +72,7 @@ class StampReader:
         elif self._pattern is not None and not is_pattern(self._pattern):
             raise DataError(
                 f"time_format {self._pattern!r} is no way to write a date. Write one such as "
-                "'%d.%m.%Y %H:%M', or unix_s, unix_ms or unix_us."
+                "'%d.%m.%Y %H:%M' (offsets by %z, and not %Z), or unix_s, unix_ms or unix_us."
             )
 
     def add(self, cells: pd.Series, rows: Rows, faults: Faults) -> None:

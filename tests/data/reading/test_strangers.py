@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from mmts.data.config import StreamConfig
+from mmts.data.reading import blocks
 from mmts.data.reading.dialect import not_utf8
 from mmts.data.reading.reader import choose_columns, read_table
 from mmts.data.table import Table
@@ -153,6 +154,36 @@ def test_a_row_without_end_is_refused(tmp_path: Path) -> None:
             file.write(b"1" * (1 << 23))
     config = StreamConfig(path="x", time="time", past=("x",))
     with pytest.raises(DataError, match="row 3: longer than"):
+        read_table(path, config, choose_columns(path, config))
+
+
+def test_a_quotation_without_end_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "LONGEST_ROW", 1 << 20)
+    path = tmp_path / "quoted.csv"
+    # Every line of it ends within quotation marks.
+    path.write_text(HEAD + '2024-01-02,"' + 'a\n","' * (1 << 20))
+    config = StreamConfig(path="x", time="time", past=("x",))
+    with pytest.raises(DataError, match="row 3: longer than"):
+        read_table(path, config, choose_columns(path, config))
+
+
+@pytest.mark.parametrize("pattern", ["%Y-%m-%d %H:%M %Z", "%Z %Y-%m-%d"])
+def test_names_of_zones_are_refused(tmp_path: Path, pattern: str) -> None:
+    path = tmp_path / "named.csv"
+    path.write_text("time,x\n2024-01-02 12:00 EST,1\n")
+    config = StreamConfig(path="x", time="time", past=("x",), time_format=pattern)
+    with pytest.raises(DataError, match="offsets by %z, and not %Z"):
+        read_table(path, config, choose_columns(path, config))
+
+
+def test_a_cell_that_is_nearly_a_number_is_read_in_one_go(tmp_path: Path) -> None:
+    path = tmp_path / "nearly.csv"
+    # Were there many ways to read it, this would take minutes.
+    path.write_text(HEAD + "2024-01-02," + "1" * 100_000 + "x\n")
+    config = StreamConfig(path="x", time="time", past=("x",))
+    with pytest.raises(DataError, match="row 3"):
         read_table(path, config, choose_columns(path, config))
 
 
