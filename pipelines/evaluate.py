@@ -13,7 +13,7 @@ import typer
 from .addresses import CheckpointArgument, RunsOption, UriOption, find_file
 from .backtest import run_backtest
 from .tables import say_number
-from .terminal import AsJson, Quiet, imports, run
+from .terminal import AsJson, Quiet, imports, run, sigterm_told_apart
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,19 +113,20 @@ def evaluate(
             "--subsets": with_subsets,
             "--uncalibrated": uncalibrated,
         }
-        run_backtest(
-            checkpoint,
-            output,
-            data_root,
-            split.value,
-            as_json,
-            quiet,
-            asked=with_backtest,
-            num_windows=windows,
-            step=step,
-            is_refit=refit,
-            misfits=[name for name, given in others.items() if given],
-        )
+        with sigterm_told_apart():
+            run_backtest(
+                checkpoint,
+                output,
+                data_root,
+                split.value,
+                as_json,
+                quiet,
+                asked=with_backtest,
+                num_windows=windows,
+                step=step,
+                is_refit=refit,
+                misfits=[name for name, given in others.items() if given],
+            )
         return
     with imports():
         from mmts.evaluation import (

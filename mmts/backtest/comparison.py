@@ -42,17 +42,17 @@ class Comparison:
         return {**asdict(self), "is_clear": self.is_clear}
 
 
-def compare(model: Array, other: Array, moments: npt.NDArray[np.int64], horizon: int) -> Comparison:
+def compare(model: Array, other: Array, places: npt.NDArray[np.int64], horizon: int) -> Comparison:
     """Compare the errors of two methods at the same cut-offs, (cutoff,), NaN where not defined.
 
-    moments: (cutoff,), rising. horizon: in the same unit. The interval is that of a paired t-test;
+    places: (cutoff,), rising. horizon: in the same unit. The interval is that of a paired t-test;
     cut-offs within one horizon forecast the same values and count as one, by their mean.
     """
     defined = np.isfinite(model) & np.isfinite(other)
-    model, other, moments = model[defined], other[defined], moments[defined]
+    model, other, places = model[defined], other[defined], places[defined]
     if not len(model):
         return Comparison(math.nan, math.nan, 0, 0, 0, math.nan, math.nan)
-    blocks = np.unique((moments - moments[0]) // horizon, return_inverse=True)[1]
+    blocks = np.unique((places - places[0]) // horizon, return_inverse=True)[1]
     gains = np.bincount(blocks, weights=other - model) / np.bincount(blocks)
     low = high = math.nan
     if len(gains) > 1:

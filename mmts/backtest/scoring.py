@@ -49,7 +49,7 @@ def score_backtest(
     windows = forecasts[0].windows
     levels = windows.quantile_levels
     interval = metrics.outermost_interval(levels)
-    moments = np.array([found.cutoff for found in forecasts])
+    places = schema.clock.places(np.array([found.cutoff for found in forecasts]))
 
     def errors(method: str, target: str) -> Array:
         return np.array([scores[method][target].overall.mae for scores in by_cutoff])
@@ -88,8 +88,8 @@ def score_backtest(
                 method: compare(
                     errors(MODEL, name),
                     errors(method, name),
-                    moments,
-                    schema.horizon * schema.frequency,
+                    places,
+                    schema.horizon,
                 )
                 for method in BASELINES
             }

@@ -137,15 +137,14 @@ def resolve_by_step(
 
 
 def windows_apart(
-    items: npt.NDArray[np.int64], origins: npt.NDArray[np.int64], horizon: int
+    items: npt.NDArray[np.integer], places: npt.NDArray[np.int64], horizon: int
 ) -> npt.NDArray[np.int64]:
     """Return a number per window, (window,), the same for those of an item that overlap.
 
-    origins, horizon: in the same unit. Each item's time is cut into horizons: there are as many
-    numbers as windows that could stand side by side.
+    places, horizon: in steps, places from the first one. Each item's time is cut into horizons:
+    there are as many numbers as windows that could stand side by side.
     """
-    places = (origins - origins.min()) // horizon
-    pairs = np.stack([items.astype(np.int64), places], axis=1)
+    pairs = np.stack([items.astype(np.int64), places // horizon], axis=1)
     return np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 

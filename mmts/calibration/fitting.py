@@ -27,6 +27,8 @@ from mmts.heads.kinds import HeadConfig, levels_to_calibrate
 from mmts.linear.targets import collect_targets
 from mmts.score_text import say_score
 
+_Blocks = npt.NDArray[np.int64]
+
 
 @dataclass(frozen=True)
 class Shares:
@@ -108,8 +110,8 @@ def calibrate(
         )
     plain = forecaster.without_calibration()
     windows = forecast_windows(plain, gather_splits(dataset, {"validation"})["validation"])
-    length = _horizon(dataset.schema)
-    calibration = _fit(windows, length, config)
+    blocks = _blocks(windows.items, windows.origins, dataset.schema)
+    calibration = _fit(windows, blocks, config)
     info = plain.info.model_copy(update={"calibration": calibration})
     interval = metrics.outermost_interval(windows.quantile_levels)
     levels = windows.quantile_levels
@@ -120,7 +122,7 @@ def calibrate(
         nominal_coverage=levels[interval[1]] - levels[interval[0]] if interval else None,
         before=_measure(windows, windows.quantiles),
         after=_measure(windows, calibration.apply(windows.quantiles, levels)),
-        later_half=_try_on_later_half(windows, length, config),
+        later_half=_try_on_later_half(windows, blocks, dataset.schema, config),
     )
     return Forecaster(info, plain.model), report
 
@@ -133,9 +135,8 @@ def require_enough_windows(dataset: Dataset, head: HeadConfig, config: Calibrati
     levels = levels_to_calibrate(head)
     gatherer = dataset.windows("validation")
     observed: npt.NDArray[np.bool_] = collect_targets(gatherer)[1].numpy()
-    blocks = windows_apart(
-        gatherer.windows.items.numpy(), gatherer.windows.origins.numpy(), _horizon(dataset.schema)
-    )
+    rows = gatherer.windows
+    blocks = _blocks(rows.items.numpy(), rows.origins.numpy(), dataset.schema)
     needed = max(windows_needed(level) for level in levels)
     # By step a value must have been observed at each of them.
     known = observed if config.by_step is True else np.any(observed, axis=1, keepdims=True)
@@ -153,9 +154,8 @@ def require_enough_windows(dataset: Dataset, head: HeadConfig, config: Calibrati
         )
 
 
-def _fit(windows: WindowForecasts, horizon: int, config: CalibrationConfig) -> Calibration:
+def _fit(windows: WindowForecasts, blocks: _Blocks, config: CalibrationConfig) -> Calibration:
     levels = windows.quantile_levels
-    blocks = windows_apart(windows.items, windows.origins, horizon)
     num_apart = len(np.unique(blocks))
     config = resolve_by_step(config, num_apart, levels)
     factors = fit_factors(
@@ -167,17 +167,17 @@ def _fit(windows: WindowForecasts, horizon: int, config: CalibrationConfig) -> C
 
 
 def _try_on_later_half(
-    windows: WindowForecasts, horizon: int, config: CalibrationConfig
+    windows: WindowForecasts, blocks: _Blocks, schema: DataSchema, config: CalibrationConfig
 ) -> LaterHalf | None:
     """Fit on what was over when the later half began, and look at that half."""
-    first, last = int(windows.origins.min()), int(windows.origins.max()) + horizon
-    middle = first + (last - first) // 2
-    earlier = _choose(windows, windows.origins + horizon <= middle)
-    later = _choose(windows, windows.origins >= middle)
+    places = schema.clock.places(windows.origins)
+    last = int(places.max()) + schema.horizon
+    is_early = 2 * (places + schema.horizon) <= last
+    earlier, later = _choose(windows, is_early), _choose(windows, 2 * places >= last)
     if not (earlier.observed.any() and later.observed.any()):
         return None
     try:
-        half = _fit(earlier, horizon, config)
+        half = _fit(earlier, blocks[is_early], config)
     except DataError:
         return None
     calibrated = move_quantiles(later.quantiles, later.quantile_levels, half.factors)
@@ -213,9 +213,9 @@ def _measure(windows: WindowForecasts, quantiles: Array) -> Shares:
     )
 
 
-def _horizon(schema: DataSchema) -> int:
-    """Return the length of the horizon in microseconds, as that of the origins."""
-    return schema.horizon * schema.frequency
+def _blocks(items: npt.NDArray[np.integer], origins: _Blocks, schema: DataSchema) -> _Blocks:
+    """Return a number per window, as `windows_apart` gives them, counted on the target's clock."""
+    return windows_apart(items, schema.clock.places(origins), schema.horizon)
 
 
 def _listing(levels: tuple[float, ...]) -> str:

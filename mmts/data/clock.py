@@ -84,6 +84,11 @@ class Clock(Config):
         gone = _place_in(edges, moment) - _place_in(edges, start)
         return torch.div(gone, self.every, rounding_mode="floor")
 
+    def places(self, moments: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return how many whole periods lie from the earliest of the moments to each of them."""
+        at = torch.from_numpy(np.ascontiguousarray(moments))
+        return self.elapsed(at.min(), at).numpy()
+
     def floor(self, moment: Tensor) -> Tensor:
         """Return the beginning of the day or month that each moment lies in.
 

@@ -57,7 +57,7 @@ def moment_of(time: datetime, has_time_zone: bool, where: str, time_zone: str | 
             raise DataError(
                 f"{where} does not exist in {time_zone}, where the clock skips it. Name another."
             )
-        if local.replace(fold=1).utcoffset() != local.utcoffset():
+        if time.tzinfo is None and local.replace(fold=1).utcoffset() != local.utcoffset():
             logger.warning("%s comes twice in %s: taken for summer time", where, time_zone)
     except OverflowError:
         raise DataError(f"{where} lies outside of all calendars. Correct it.") from None

@@ -96,7 +96,8 @@ class StateKeeper(pl.Callback):
         self, trainer: pl.Trainer, module: ForecastingModule, stage: Stage, num_steps: int
     ) -> None:
         """Write the state; num_steps: taken of the epoch that goes on."""
-        if self.file is None:
+        # Where a loss was no number, what was kept before meets it again, at the step it came from.
+        if self.file is None or int(module.failed_step) >= 0:
             return
         stopping = trainer.early_stopping_callback
         assert isinstance(stopping, pl.callbacks.EarlyStopping)

@@ -80,7 +80,9 @@ def lead(
             raise OutputError(f"{folder}: another process has gone on with it. Run this again.")
         file = _begin_state(folder, config, data.hashes, kept, run_id) if trial is None else None
         config, model = _begin_model(config, data, file, kept)
-        write_whole(folder / CONFIG, config.to_yaml())
+        if kept is None or not (folder / CONFIG).exists():
+            # Written once, as it also tells when the run began.
+            write_whole(folder / CONFIG, config.to_yaml())
         if file is not None:
             file.know(config=config.to_json())
         signals.check()

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import example, given, settings
@@ -195,6 +196,16 @@ def test_quarters_and_years_start_in_any_month() -> None:
         found = [local(advance(clock, start, n), "UTC") for n in range(len(months))]
         assert [time.month for time in found] == months
         assert {time.day for time in found} == {1}
+
+
+def test_periods_are_counted_from_the_earliest_moment() -> None:
+    months = pd.date_range("2024-01-01", periods=12, freq="MS").as_unit("us").asi8
+    found = Clock(every=1, unit="month").places(months[::-1])
+    # February is shorter than a month is on average, and counts as one.
+    assert found.tolist() == list(range(11, -1, -1))
+    quarters = Clock(every=3, unit="month").places(months)
+    assert quarters.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
+    assert Clock(every=10).places(np.array([7, 16, 17, 27])).tolist() == [0, 0, 1, 2]
 
 
 def test_before_the_start_periods_count_below_zero() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -284,3 +284,14 @@ def test_a_moment_that_the_clock_skips_is_refused_and_one_that_comes_twice_is_to
         found = moment_of(datetime(2024, 10, 27, 2, 30), True, "origin", "Europe/Berlin")
     assert pd.Timestamp(found, unit="us") == pd.Timestamp("2024-10-27 00:30")
     assert "comes twice in Europe/Berlin" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, logger="mmts"):
+        late = moment_of(
+            datetime(2024, 10, 27, 2, 30, tzinfo=timezone(timedelta(hours=1))),
+            True,
+            "origin",
+            "Europe/Berlin",
+        )
+        moment_of(datetime(2024, 10, 27, 0, 30, tzinfo=UTC), True, "origin", None)
+    assert pd.Timestamp(late, unit="us") == pd.Timestamp("2024-10-27 01:30")
+    assert not caplog.text

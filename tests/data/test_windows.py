@@ -60,6 +60,13 @@ def test_streams_keep_rate_length_and_width_of_their_own(dataset: Dataset) -> No
     }  # fmt: skip
 
 
+def test_what_never_changes_was_always_known(dataset: Dataset) -> None:
+    site = dataset.windows("test").gather(torch.tensor([0, 5])).streams["site"]
+    assert bool((site.available == -torch.inf).all())
+    assert not site.start.any()
+    assert not site.end.any()
+
+
 def test_the_target_is_what_follows_the_origin(dataset: Dataset) -> None:
     windows = dataset.windows("test")
     batch = windows.gather(torch.tensor([3]))
@@ -130,6 +137,7 @@ _ZONE = "Europe/Berlin"
 _ITEMS = ("a", "b", "c")
 _HORIZON = 3
 _NEVER = 2**62
+_ORIGIN = pd.Timestamp("2024-03-01", tz=_ZONE).value // 1000
 _BEFORE = 60
 _UNITS = {"minutes": 7 * MINUTE, "days": 1440 * MINUTE, "months": 30 * 1440 * MINUTE}
 
@@ -397,26 +405,20 @@ def test_windows_hold_all_that_was_known_and_nothing_else(
             _require_times(stream, window, n, origin)
 
 
-def test_events_that_are_known_meet_at_the_origin() -> None:
-    origin = pd.Timestamp("2024-03-01", tz=_ZONE).value // 1000
-    late = {-20, 10}
-    minutes = (-50, -40, -30, -20, -10, 10, 20, 30)
-    rows = [
-        Row(
-            n,
-            moment,
-            moment,
-            origin + MINUTE if m in late else origin - 100 * MINUTE,
-            {"future": n},
-        )
-        for n, m in enumerate(minutes)
-        for moment in [origin + m * MINUTE]
-    ]
+def make_events(minutes: dict[str, tuple[int, ...]], late: tuple[int, ...] = ()) -> RandomStream:
+    """Make events of items, so many minutes after `_ORIGIN`; those that are late come after it."""
+    rows: dict[str | None, list[Row]] = {}
+    for item, moments in minutes.items():
+        rows[item] = []
+        for place, minute in enumerate(moments):
+            moment = _ORIGIN + minute * MINUTE
+            stated = _ORIGIN + (MINUTE if minute in late else -100 * MINUTE)
+            rows[item].append(Row(place, moment, moment, stated, {"future": float(place)}))
     schema = StreamSchema(
         columns=(ColumnSchema(name="future", role="future", type="number"),),
         time="time",
-        item=None,
-        has_items=False,
+        item="item",
+        has_items=True,
         clock=None,
         stamp="event",
         delay=0,
@@ -426,16 +428,32 @@ def test_events_that_are_known_meet_at_the_origin() -> None:
         context_span=100 * MINUTE,
         future_steps=3,
     )
-    drawn = RandomStream(schema, {None: rows})
+    return RandomStream(schema, rows)
+
+
+def gather_events(events: RandomStream) -> StreamWindow:
+    """Gather the window of every item at `_ORIGIN`, beside a horizon of 42 minutes."""
+    places = torch.arange(len(events.rows), dtype=torch.int32)
+    windows = Windows(places, torch.full((len(places),), _ORIGIN))
     target = make_target(Clock(every=14 * MINUTE))
-    window = gather(
-        {"events": drawn},
-        target,
-        Windows(torch.zeros(1, dtype=torch.int32), torch.tensor([origin])),
-    ).streams["events"]
+    return gather({"events": events}, target, windows).streams["events"]
+
+
+def test_events_that_are_known_meet_at_the_origin() -> None:
+    minutes = (-50, -40, -30, -20, -10, 10, 20, 30)
+    window = gather_events(make_events({"a": minutes}, late=(-20, 10)))
     # What is not known lies at the ends, where a context and a horizon would be shorter.
     assert (window.start[0] / 60).tolist() == [-100, -40, -30, -10, 20, 30, -100]
     assert window.observed[0, :, 0].tolist() == [False, True, True, True, True, True, False]
+
+
+def test_no_event_of_another_item_tells_when_it_was() -> None:
+    window = gather_events(make_events({"a": (-10,), "b": (-30, 20, 25), "c": (-20, -5)}))
+    assert (window.start / 60).tolist() == [
+        [-100, -100, -100, -10, -100, -100, -100],
+        [-100, -100, -100, -30, 20, 25, -100],
+        [-100, -100, -20, -5, -100, -100, -100],
+    ]
 
 
 def _require_times(stream: RandomStream, window: StreamWindow, n: int, origin: int) -> None:

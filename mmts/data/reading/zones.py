@@ -20,6 +20,8 @@ FIRST_TIME, LAST_TIME = -62_135_596_800_000_000, 253_402_300_799_999_999
 
 _BLOCK = 1 << 20
 _HALF_DAY = 43_200_000_000
+_NEAR = 1 << 10
+"""Rows that are looked through first for another one of the same item."""
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +130,31 @@ def _runs_back(
     """Tell whether the rows of an item run from the newest to the oldest, by its neighbours."""
     begin, end = max(int(rows[0]) - 1, 0), min(int(rows[-1]) + 1, len(times) - 1)
     if items is not None:
-        own = np.flatnonzero(items == items[rows[0]])
-        begin = int(own[max(np.searchsorted(own, rows[0]) - 1, 0)])
-        end = int(own[min(np.searchsorted(own, rows[-1]) + 1, len(own) - 1)])
+        begin, end = _row_before(items, int(rows[0])), _row_after(items, int(rows[-1]))
     return bool(times[begin] > times[end])
+
+
+def _row_before(items: npt.NDArray[np.int32], row: int) -> int:
+    """Return the nearest row before that is of the same item; the row itself where there is none.
+
+    It mostly lies near; to look through all rows for each item would take their product.
+    """
+    width, end = _NEAR, row
+    while end > 0:
+        begin = max(end - width, 0)
+        found = np.flatnonzero(items[begin:end] == items[row])
+        if len(found):
+            return begin + int(found[-1])
+        width, end = 4 * width, begin
+    return row
+
+
+def _row_after(items: npt.NDArray[np.int32], row: int) -> int:
+    """Return the nearest row after, likewise."""
+    width, begin = _NEAR, row + 1
+    while begin < len(items):
+        found = np.flatnonzero(items[begin : begin + width] == items[row])
+        if len(found):
+            return begin + int(found[0])
+        width, begin = 4 * width, begin + width
+    return row

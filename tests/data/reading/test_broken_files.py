@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from mmts.data.config import StreamConfig
+from mmts.data.reading import zones
 from mmts.data.reading.reader import choose_columns, read_table
 from mmts.data.table import Table
 from mmts.data.times import format_times
@@ -340,6 +341,22 @@ def test_a_strange_file_is_read_right(tmp_path: Path, case: Read) -> None:
     np.testing.assert_array_equal(table.columns["a"], case.values)
     if case.times is not None:
         assert list(format_times(table.times, table.has_time_zone)) == case.times
+
+
+@pytest.mark.parametrize("near", [1, 2, 1024])
+def test_the_hour_that_comes_twice_is_told_apart_for_each_item(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, near: int
+) -> None:
+    # By the rows of an item beside that hour, wherever in the file they lie.
+    monkeypatch.setattr(zones, "_NEAR", near)
+    hours = ("01:00", "02:00", "02:00", "03:00")
+    rows = [f"2024-10-27 {hour},{item},{at}" for at, hour in enumerate(hours) for item in "abc"]
+    back = [f"2024-10-27 {hour},z,{at}" for at, hour in reversed(list(enumerate(hours)))]
+    data = "\n".join(["time,item,a", back[0], *rows[:6], *back[1:3], *rows[6:], back[3], ""])
+    table = read(write(tmp_path, data, "twice.csv"), item="item", **BERLIN)
+    true = np.array([f"2024-10-{at}:00:00Z" for at in ("26T23", "27T00", "27T01", "27T02")])
+    found = list(format_times(table.times, table.has_time_zone))
+    assert found == true[table.columns["a"].astype(int)].tolist()
 
 
 def test_all_faults_of_all_kinds_are_told_at_once(tmp_path: Path) -> None:
