@@ -107,8 +107,7 @@ def follow(
     with join(), StopSignals(processes) as signals:
         try:
             fit(config, model, data, [ListenAgain(signals)], kept)
-        except Exception:
-            # Whatever fails once all were told to stop fails because the first process has.
+        except Exception:  # Whatever it is: once all are told to stop, the first one's end is why.
             signals.check()
             raise
 
