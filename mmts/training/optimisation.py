@@ -87,6 +87,9 @@ class Optimisation:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step)
         self.optimizer.step()
+        # A round is one autocast context, where weights cast to bf16 would be those of its first
+        # step, but that newer Lightning casts them each time.
+        torch.clear_autocast_cache()
         if self.average is not None:
             self.average.update(step)
         self.optimizer.zero_grad()

@@ -151,12 +151,15 @@ def test_rounds_hold_the_batches_of_an_epoch_in_order(world: Path, steps_per_rou
         assert torch.equal(one, other.target)
 
 
-@pytest.mark.parametrize("averaging", ["null", "8"])
+@pytest.mark.parametrize(
+    ("averaging", "precision"), [("null", "32-true"), ("8", "32-true"), ("8", "bf16-mixed")]
+)
 def test_training_takes_the_steps_of_a_plain_loop_and_keeps_their_mean(
-    averaging: str, world: Path, tmp_path: Path
+    averaging: str, precision: str, world: Path, tmp_path: Path
 ) -> None:
     overrides = ["training.max_epochs=2", "training.batch_size=48", "training.shrinkage=false"]
-    config = load_config(world, [*overrides, f"training.weight_averaging={averaging}"])
+    overrides += [f"training.precision={precision}", f"training.weight_averaging={averaging}"]
+    config = load_config(world, overrides)
     train(config, tmp_path / "run")
     dataset = load_dataset(config.data)
     _, model = start_model(config, dataset)
@@ -167,7 +170,8 @@ def test_training_takes_the_steps_of_a_plain_loop_and_keeps_their_mean(
     for epoch in range(2):
         for batch in ShuffledBatches(windows, 48, config.seed, epoch):
             torch.manual_seed(config.seed * 1_000_003 + step)
-            optimisation.loss(batch).backward()
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
+                optimisation.loss(batch).backward()
             optimisation.descend(step)
             step += 1
     latest = optimisation.weights[0].detach().clone()
@@ -177,6 +181,25 @@ def test_training_takes_the_steps_of_a_plain_loop_and_keeps_their_mean(
     _, trained = load_checkpoint(tmp_path / "run" / "last.mmts")
     for name, weight in model.state_dict().items():
         assert torch.equal(weight, trained.state_dict()[name]), name
+
+
+def test_a_step_in_bf16_reads_the_weights_that_the_step_before_left(world: Path) -> None:
+    config = load_config(world, ["training.precision=bf16-mixed", "training.learning_rate=0.05"])
+    dataset = load_dataset(config.data)
+    batches = list(ShuffledBatches(dataset.windows("train"), 48, config.seed, 0))[:3]
+    found = []
+    for contexts in ([batches], [[batch] for batch in batches]):
+        _, model = start_model(config, dataset)
+        optimisation = Optimisation(model.train(), config.training, num_steps=10)
+        torch.manual_seed(1)
+        for together in contexts:
+            with torch.autocast("cpu", torch.bfloat16):
+                for batch in together:
+                    optimisation.loss(batch).backward()
+                    optimisation.descend(step=5)
+        found.append(model.state_dict())
+    for name, weight in found[0].items():
+        assert torch.equal(weight, found[1][name]), name
 
 
 def test_each_epoch_tells_the_share_of_its_time_that_went_into_gathering(
