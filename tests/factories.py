@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,30 @@ def make_settings() -> dict[str, Any]:
         "training": {"max_epochs": 1, "batch_size": 64},
         "tracking": {"enabled": False},
     }
+
+
+ENCODERS: list[dict[str, Any]] = [
+    {"kind": "patch", "patch_length": 4},
+    {"kind": "conv"},
+    {"kind": "recurrent"},
+    {"kind": "linear"},
+    {"kind": "mlp"},
+    {"kind": "variate"},
+]
+"""All kinds but that of texts, of which the small world has none: an MLP with a bottleneck."""
+
+
+def with_encoder(encoder: dict[str, Any]) -> list[str]:
+    """Return what changes the config of the small world to an encoder of a kind, of two streams."""
+    settings = json.dumps(encoder | {"dim": 8, "num_layers": 3})
+    return [f"model.encoders.{stream}={settings}" for stream in ("load", "plan")]
+
+
+def with_edges(kind: str) -> list[str]:
+    """Return what changes the config of the small world to edges of a kind, from all streams."""
+    sources = ("weather.1", "news.1", "site.1", "plan.1")
+    edges = [{"kind": kind, "from": [source], "to": "load.2"} for source in sources]
+    return [f"model.interactions={json.dumps(edges)}"]
 
 
 def make_stopping_settings() -> dict[str, Any]:

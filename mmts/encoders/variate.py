@@ -39,6 +39,9 @@ class VariateEncoder(Encoder):
     """
 
     causal = False
+    indicators: Tensor
+    numbers: Tensor
+    order: Tensor
 
     def __init__(
         self,
@@ -50,14 +53,19 @@ class VariateEncoder(Encoder):
         """Build for one stream; time_unit: seconds per forecast step."""
         super().__init__(config, schema, vocabulary_sizes, time_unit)
         # All channels of a column are there, or none.
-        self.indicators = [place.start for place in schema.slices]
+        indicators = [place.start for place in schema.slices]
         types = [column.type for column in schema.columns]
         others = [i for i, kind in enumerate(types) if kind in ("category", "text")]
         numbers = [i for i, kind in enumerate(types) if kind not in ("category", "text")]
-        self.numbers = [self.indicators[i] for i in numbers]
-        self.others = [self.indicators[i] for i in others]
+        self.others = [indicators[i] for i in others]
+        # Places of channels lie on the device: a list would be copied there in every step.
+        self.register_buffer("indicators", torch.tensor(indicators), persistent=False)
+        self.register_buffer(
+            "numbers", torch.tensor([indicators[i] for i in numbers]), persistent=False
+        )
         # Back to the order of the columns, from that in which tokens are made.
-        self.order = torch.tensor([*numbers, *others]).argsort().tolist()
+        order = torch.tensor([*numbers, *others]).argsort()
+        self.register_buffer("order", order, persistent=False)
 
         self.has_age = not (schema.is_regular or schema.is_static)
         if numbers:
@@ -79,7 +87,7 @@ class VariateEncoder(Encoder):
     def embed(self, window: StreamWindow) -> Tokens:
         """Return one token per column, in the order of the schema."""
         tokens = []
-        if self.numbers:
+        if len(self.numbers):
             tokens.append(self.project(self._read_numbers(window)))
         for channel, features, project in zip(
             self.others, self.features, self.project_others, strict=True
@@ -89,19 +97,21 @@ class VariateEncoder(Encoder):
             tokens.append(
                 project(rearrange(history, "batch step feature -> batch 1 (step feature)"))
             )
-        return Tokens(torch.cat(tokens, dim=1)[:, self.order] + self.column, self._grid(window))
+        return Tokens(
+            torch.cat(tokens, dim=1).index_select(1, self.order) + self.column, self._grid(window)
+        )
 
     def _read_numbers(self, window: StreamWindow) -> Tensor:
         """Return (batch, column, feature): a value, its indicator and its age for every step."""
-        observed = window.observed[..., self.numbers]
-        values = window.values[..., self.numbers].masked_fill(~observed, 0.0)
+        observed = window.observed.index_select(-1, self.numbers)
+        values = window.values.index_select(-1, self.numbers).masked_fill(~observed, 0.0)
         parts = [values, observed.to(values.dtype)]
         if self.has_age:
             parts.append(measure_age(window)[..., None] * observed)
         return rearrange(parts, "feature batch step column -> batch column (step feature)")
 
     def _grid(self, window: StreamWindow) -> TokenGrid:
-        observed = window.observed[..., self.indicators]
+        observed = window.observed.index_select(-1, self.indicators)
         any_step = window.start[:, :1].expand(-1, len(self.indicators))
         known = window.available[..., None].masked_fill(~observed, -torch.inf)
         return TokenGrid(

@@ -20,12 +20,13 @@ from torch.utils._pytree import tree_leaves
 from mmts.checkpoint import build_model
 from mmts.config import load_config
 from mmts.data.batch import Batch
-from mmts.data.dataset import Dataset, load_dataset
+from mmts.data.dataset import load_dataset
 from mmts.data.gathering import WindowGatherer
-from mmts.model import MultimodalForecaster
+from mmts.encoders.kinds import ENCODER_KINDS
+from mmts.interactions.kinds import list_kinds
 from mmts.training.config import TrainingConfig
 from mmts.training.optimisation import Optimisation
-from tests.factories import write_world
+from tests.factories import ENCODERS, with_edges, with_encoder
 
 META = torch.device("meta")
 
@@ -70,32 +71,43 @@ def on_meta(thing: Any) -> Any:
     return thing
 
 
-World = tuple[Dataset, MultimodalForecaster]
+@pytest.fixture
+def windows(world: Path) -> WindowGatherer:
+    return load_dataset(load_config(world).data).windows("train")
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    overrides = ["model.linear={reads: all, units: both}", "model.window_normalization=true"]
-    config = load_config(write_world(tmp_path), overrides)
+def batch(windows: WindowGatherer) -> Batch:
+    return windows.gather(torch.arange(8))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["model.linear={reads: all, units: both}", "model.window_normalization=true"],
+        *(with_encoder(encoder) for encoder in ENCODERS),
+        *(with_edges(kind) for kind in list_kinds()),
+    ],
+    ids=["linear", *(encoder["kind"] for encoder in ENCODERS), *list_kinds()],
+)
+def test_neither_forward_nor_backward_waits_for_the_device(
+    overrides: list[str], world: Path
+) -> None:
+    config = load_config(world, overrides)
     dataset = load_dataset(config.data)
-    return dataset, build_model(config, dataset.schema, dataset.scaling).train()
-
-
-@pytest.fixture
-def batch(world: World) -> Batch:
-    return world[0].windows("train").gather(torch.arange(8))
-
-
-def test_neither_forward_nor_backward_waits_for_the_device(world: World, batch: Batch) -> None:
-    model, batch = world[1].to(META), on_meta(batch)
+    model = build_model(config, dataset.schema, dataset.scaling).train().to(META)
+    batch = on_meta(dataset.windows("train").gather(torch.arange(8)))
     optimisation = Optimisation(model, TrainingConfig(), num_steps=1)
     with Copies() as copies:
         optimisation.loss(batch).backward()
     assert not copies.found
 
 
-def test_gathering_does_not_wait_for_the_device(world: World) -> None:
-    windows = world[0].windows("train")
+def test_each_kind_of_encoder_is_among_those_that_must_not_wait() -> None:
+    assert {encoder["kind"] for encoder in ENCODERS} == {*ENCODER_KINDS.built_in} - {"text"}
+
+
+def test_gathering_does_not_wait_for_the_device(windows: WindowGatherer) -> None:
     prepared = {name: on_meta(source) for name, source in windows._sources.items()}
     target, there = (
         on_meta(windows._target),
