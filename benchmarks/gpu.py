@@ -4,8 +4,10 @@ python benchmarks/gpu.py --json gpu.json
 python benchmarks/gpu.py --device cpu --seconds 0.5     # the same way through the code, without one
 
 A training as `mmts train` does it, but for Lightning: windows gathered on the device from series
-that lie there, forward, backward, clipping and AdamW. For a small and a mid-size model, each by
-32-true and bf16-mixed, compiled and not. Without a GPU it says so and ends well.
+that lie there, forward, backward, clipping, AdamW and the mean of the weights. For a small and a
+mid-size model, each by 32-true and bf16-mixed: with each calculation asked for (`plain`), with the
+step recorded as a CUDA graph and played back (`recorded`, what `mmts train` does), and, by
+bf16-mixed, recorded of a compiled model (`compiled`). Without a GPU it says so and ends well.
 
 busy    share of the time in which a kernel runs, by torch.profiler over some steps of their own
 memory  the most that was allocated on the device, series included
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice, product
@@ -32,8 +35,9 @@ from mmts.data.gathering import WindowGatherer
 from mmts.model import ModelConfig, MultimodalForecaster
 from mmts.training.config import TrainingConfig
 from mmts.training.loader import ShuffledBatches
-from mmts.training.module import count_parameters
+from mmts.training.module import count_parameters, seed_dropout
 from mmts.training.optimisation import Optimisation
+from mmts.training.recording import NUM_BEFORE, CudaGraph, RecordedSteps
 
 STREAMS = {"load": (15, 192, 7), "weather": (60, 48, 5), "report": (1440, 7, 3)}
 
@@ -56,6 +60,7 @@ def sized(dim: int, num_layers: int) -> dict[str, Any]:
 
 MODELS = {"small": sized(32, 2), "mid-size": sized(256, 6)}
 PRECISIONS = ("32-true", "bf16-mixed")
+WAYS = ("plain", "recorded", "compiled")
 
 
 def main() -> None:
@@ -66,7 +71,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement, about")
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--no-compile", action="store_true", help="leave compiled models out")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--json", type=Path, help="file for what was measured")
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
@@ -81,20 +86,22 @@ def main() -> None:
     print(f"{name}, batches of {arguments.batch}")
     gatherer = make_gatherer(STREAMS, late=False).to(device)
     found = []
-    compiled = (False,) if arguments.no_compile else (False, True)
-    for model, precision, is_compiled in product(arguments.models, PRECISIONS, compiled):
-        row = {"model": model, "precision": precision, "compiled": is_compiled}
-        row |= measure(gatherer, MODELS[model], precision, is_compiled, arguments)
+    for way, model, precision in product(arguments.ways, arguments.models, PRECISIONS):
+        if way == "compiled" and precision != "bf16-mixed":
+            # It takes a minute each, and who waits for it wants the fastest.
+            continue
+        row = {"model": model, "precision": precision, "way": way}
+        row |= measure(gatherer, MODELS[model], precision, way, arguments)
         found.append(row)
         busy = "" if row["busy"] is None else f", busy {row['busy']:.0%}"
         memory = "" if row["memory"] is None else f", {row['memory'] / 1e6:,.0f} MB"
         waits = {None: "", True: ", waits for the device", False: ", never waits"}[row["waits"]]
         print(
             f"  {model:9}{row['weights']:>10,} weights  {precision:10} "
-            f"{'compiled' if is_compiled else 'plain':8} {row['windows_per_second']:,.0f} "
+            f"{way:8} {row['windows_per_second']:,.0f} "
             f"windows/s, {row['milliseconds']:.2f} ms a step{busy}{memory}{waits}"
         )
-    write_json(arguments.json, {"device": name, "batch": arguments.batch, "gpu": found})
+        write_json(arguments.json, {"device": name, "batch": arguments.batch, "gpu": found})
 
 
 class Stepper:
@@ -105,7 +112,7 @@ class Stepper:
         gatherer: WindowGatherer,
         settings: dict[str, Any],
         precision: str,
-        is_compiled: bool,
+        way: str,
         batch_size: int,
     ) -> None:
         """Build the model on the device of the series."""
@@ -114,8 +121,12 @@ class Stepper:
         self.device = gatherer.windows.items.device
         model = MultimodalForecaster(gatherer.schema, config, sizes, seed=1)
         self.model = model.to(self.device).train()
-        training = TrainingConfig(compile=is_compiled)
-        self.optimisation = Optimisation(self.model, training, num_steps=1_000_000)
+        training = TrainingConfig(compile=way == "compiled")
+        self.steps: Optimisation | RecordedSteps = Optimisation(
+            self.model, training, num_steps=1_000_000
+        )
+        if way != "plain" and self.device.type == "cuda":
+            self.steps = RecordedSteps(self.steps, CudaGraph)
         self.is_mixed = precision == "bf16-mixed"
         self.batches = self._whole_batches(gatherer, batch_size)
         self.num_steps = 0
@@ -130,10 +141,12 @@ class Stepper:
     def take(self, count: int) -> None:
         """Take so many steps."""
         for batch in islice(self.batches, count):
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_mixed):
-                loss = self.optimisation.loss(batch)
-            loss.backward()
-            self.optimisation.descend(self.num_steps)
+            # As Lightning does it.
+            seed_dropout(self.num_steps, self.device)
+            with torch.autocast(
+                self.device.type, torch.bfloat16, enabled=self.is_mixed, cache_enabled=False
+            ):
+                self.steps.take(batch, self.num_steps)
             self.num_steps += 1
 
     def take_timed(self, count: int) -> float:
@@ -154,16 +167,16 @@ def measure(
     gatherer: WindowGatherer,
     settings: dict[str, Any],
     precision: str,
-    is_compiled: bool,
+    way: str,
     arguments: argparse.Namespace,
 ) -> dict[str, Any]:
     """Train a model for a while; returns rate, share of busy time, memory and waiting."""
     on_gpu = gatherer.windows.items.is_cuda
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
-    stepper = Stepper(gatherer, settings, precision, is_compiled, arguments.batch)
-    # The first steps compile, choose kernels and allocate.
-    stepper.take(3)
+    stepper = Stepper(gatherer, settings, precision, way, arguments.batch)
+    # The first steps compile, choose kernels, allocate, and record.
+    stepper.take(NUM_BEFORE + 2)
     one = stepper.take_timed(2) / 2
     count = max(2, round(arguments.seconds / one / arguments.turns))
     seconds = [stepper.take_timed(count) / count for _ in range(arguments.turns)]
@@ -180,7 +193,7 @@ def measure(
 def share_busy(stepper: Stepper, count: int) -> float:
     """Return the share of time in which at least one kernel runs on the device."""
     stepper.wait()
-    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+    with profile(activities=[ProfilerActivity.CUDA], acc_events=True) as profiler:
         seconds = stepper.take_timed(count)
     spans = sorted(
         (event.time_range.start, event.time_range.end)
@@ -214,6 +227,8 @@ def makes_host_wait(stepper: Stepper) -> bool:
 @contextmanager
 def forbid_waiting() -> Iterator[None]:
     """Make an error of every wait for the device, as far as torch sees it."""
+    # It warns that it may overlook some.
+    warnings.filterwarnings("ignore", "Synchronization debug mode")
     torch.cuda.set_sync_debug_mode("error")
     try:
         yield

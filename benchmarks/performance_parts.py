@@ -64,7 +64,7 @@ PARTS = {
     "padding": Part("padding.py", 0.3, quick="--turns 2 --batches 2"),
     "grouping": Part("grouping.py", 0.5, "--turns 5", "--turns 2 --dims 4 --batch 4"),
     "threads": Part("threads.py", 1.0, "--turns 5", "--turns 2 --models 'mlp 16' --batch 4"),
-    "gpu": Part("gpu.py", 0.2, quick="--seconds 0.1"),
+    "gpu": Part("gpu.py", 3.0, "--seconds 1.5", quick="--seconds 0.1"),
     "startup": Part("startup.py", 2.0, "--turns 4", "--turns 2 --items 10 --rows 100"),
     "processes": Part("processes.py", 1.0, quick="--steps 2"),
 }

@@ -213,12 +213,14 @@ def gpu(found: Found) -> Iterator[Row]:
     if found["device"] is None:
         yield ("There was no GPU on the machine: nothing was measured.",)
         return
-    yield "model", "precision", "", "windows/s", "ms a step", "busy", "memory, MB", "waits", "aim"
-    for row in found["gpu"]:
+    yield (f"model, on {found['device']}", "precision", "step", "windows/s", "ms a step", "busy",
+           "memory, MB", "waits", "aim")  # fmt: skip
+    for row in sorted(found["gpu"], key=lambda row: (row["weights"], row["precision"])):
         busy, memory = row["busy"], row["memory"]
-        is_aimed = row["model"] == "mid-size" and busy is not None
+        # The steps that a training asks for one by one are there to compare.
+        is_aimed = row["model"] == "mid-size" and row["way"] != "plain" and busy is not None
         yield (
-            row["model"], row["precision"], "compiled" if row["compiled"] else "",
+            row["model"], row["precision"], row["way"],
             f"{row['windows_per_second']:,.0f}", spread(row["milliseconds"]),
             "" if busy is None else f"{busy:.0%}",
             "" if memory is None else f"{memory / 1e6:,.0f}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,10 +26,18 @@ class StreamWindow:
     end: Tensor
     available: Tensor
 
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All that it holds, in the order of the fields."""
+        return (self.values, self.observed, self.start, self.end, self.available)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> StreamWindow:
+        """Return a window of what becomes of each tensor."""
+        return StreamWindow(*map(function, self.tensors))
+
     def split(self, size: int) -> Iterator[StreamWindow]:
         """Yield the windows in batches that share memory; the last one may be smaller."""
-        held = (self.values, self.observed, self.start, self.end, self.available)
-        return map(StreamWindow, *(torch.split(tensor, size) for tensor in held))
+        return map(StreamWindow, *(torch.split(tensor, size) for tensor in self.tensors))
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,18 @@ class Batch:
     def __len__(self) -> int:
         """Return the number of windows."""
         return len(self.target)
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All that it holds, stream by stream."""
+        held = [tensor for window in self.streams.values() for tensor in window.tensors]
+        return [*held, self.step_edges, self.target, self.target_observed]
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """Return a batch of what becomes of each tensor."""
+        streams = {name: window.map(function) for name, window in self.streams.items()}
+        own = (self.step_edges, self.target, self.target_observed)
+        return Batch(streams, *map(function, own))
 
     def split(self, size: int) -> Iterator[Batch]:
         """Yield its windows in batches that share its memory; the last one may be smaller."""

@@ -23,6 +23,9 @@ _COPIED_AT_ONCE = 1 << 19
 """Values that are copied together, in whole batches; at least one batch. To tell torch what to copy
 takes as long as to copy a small batch; but what is beyond a processor's cache is slow."""
 
+_COPIED_AT_ONCE_ON_GPU = 1 << 22
+"""The same on a GPU, which is told more slowly than a processor, and copies from its memory."""
+
 
 class WindowGatherer:
     """Gathers batches of windows from streams that lie on one device."""
@@ -56,7 +59,8 @@ class WindowGatherer:
         """
         if order is None:
             order = torch.arange(len(self), device=self.windows.items.device)
-        copied = _whole_batches(size, _COPIED_AT_ONCE // self._values_per_window)
+        most = _COPIED_AT_ONCE_ON_GPU if order.is_cuda else _COPIED_AT_ONCE
+        copied = _whole_batches(size, most // self._values_per_window)
         found = _whole_batches(copied, _FOUND_AT_ONCE)
         for begin in range(0, len(order), found):
             some = order[begin : begin + found].long()

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from mmts.training.step_number import StepNumber
+
 
 class WeightAverage:
     """A running mean of weights that forgets in proportion to how long it has run.
@@ -21,11 +23,22 @@ class WeightAverage:
         self.weights = [weight.detach() for weight in weights]
         self.order = order
         self.mean = [weight.clone() for weight in self.weights]
+        self.kept = StepNumber(self.weights[0].device)
+
+    def prepare(self, step: int) -> None:
+        """Set how much of the mean a step leaves, counted from 0."""
+        self.kept.set(step / (step + 1 + self.order))
 
     @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Take in the weights after a step, counted from 0."""
-        kept = step / (step + 1 + self.order)
+    def update(self) -> None:
+        """Take in the weights after the step that was prepared."""
+        kept = self.kept.value
+        if isinstance(kept, Tensor):
+            # As below, for which the share has to be a float.
+            apart = torch._foreach_sub(self.weights, self.mean)
+            torch._foreach_mul_(apart, 1 - kept)
+            torch._foreach_add_(self.mean, apart)
+            return
         # Torch has no types for it.
         average = get_ema_multi_avg_fn(kept)  # type: ignore[no-untyped-call]
         average(self.mean, self.weights, None)

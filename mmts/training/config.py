@@ -70,6 +70,13 @@ class TrainingConfig(Config):
         description="Whether the model is compiled: takes a minute at first and pays in long "
         "trainings on a GPU; small models on a CPU may become slower.",
     )
+    cuda_graph: bool | None = Field(
+        None,
+        description="Whether a step on a GPU is recorded once, as a CUDA graph, and then played "
+        "back: several times as fast for all but large models, for the memory of one more step. By "
+        "default in a training by one process of kinds that are built in. `true` also records "
+        "kinds of your own, in which each step must do the same to its tensors.",
+    )
     keep_state_every: Duration = Field(
         timedelta(minutes=1),
         description="Time after which a long epoch writes down how far it is, for `mmts train "

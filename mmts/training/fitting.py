@@ -39,7 +39,9 @@ def fit(
     settings, processes = config.training, data.processes
     if kept is not None and kept.state.stage == "trained":
         return kept.state.epoch
-    module = ForecastingModule(model, settings, config.seed, data.num_steps, processes)
+    module = ForecastingModule(
+        model, settings, config.seed, data.num_steps, processes, may_record(config, processes)
+    )
     stopping = pl.callbacks.EarlyStopping(
         "val/loss",
         patience=settings.patience,
@@ -72,6 +74,15 @@ def fit(
             _take_up(trainer, stopping, data, kept)
         trainer.fit(module, data)
     return trainer.current_epoch
+
+
+def may_record(config: ExperimentConfig, processes: Processes) -> bool:
+    """Tell whether steps are recorded and played back, if they are taken on a GPU."""
+    asked = config.training.cuda_graph
+    if asked is None:
+        # What a kind of somebody else's does may differ from step to step.
+        return processes.count == 1 and not own_kinds(config.model)
+    return asked
 
 
 def _take_up(

@@ -301,8 +301,9 @@ def _keep(
     except torch.OutOfMemoryError as error:
         fault = TrainingError(
             f"the device is out of memory ({str(error).partition('. ')[0]}). Lower "
-            "training.batch_size, set training.precision: bf16-mixed, shorten context_length of "
-            "the longest stream, or train on the CPU with training.accelerator: cpu."
+            "training.batch_size, set training.precision: bf16-mixed or training.cuda_graph: "
+            "false, shorten context_length of the longest stream, or train on the CPU with "
+            "training.accelerator: cpu."
         )
         record_error(run, fault)
         raise fault from None

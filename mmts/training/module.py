@@ -15,6 +15,7 @@ from mmts.model import MultimodalForecaster
 from mmts.training.config import TrainingConfig
 from mmts.training.optimisation import Optimisation
 from mmts.training.processes import ALONE, Processes
+from mmts.training.recording import CudaGraph, RecordedSteps
 from mmts.training.state import KeptState, model_tensors
 from mmts.training.waiting import Waiting
 
@@ -55,14 +56,19 @@ class ForecastingModule(pl.LightningModule):
         seed: int,
         num_steps: int,
         processes: Processes = ALONE,
+        may_record: bool = False,
     ) -> None:
-        """Wrap a model; num_steps: optimiser steps over which the learning rate runs its course."""
+        """Wrap a model; num_steps: optimiser steps over which the learning rate runs its course.
+
+        may_record: whether steps on a GPU are recorded and played back.
+        """
         super().__init__()
         self.automatic_optimization = False
         self.model = model
         self.config = config
         self.seed = seed
         self.processes = processes
+        self.may_record = may_record
         self.planned_steps = num_steps
         self.num_steps = 0
         self.epoch_steps = 0
@@ -116,11 +122,10 @@ class ForecastingModule(pl.LightningModule):
             # Dropout is a function of seed and step, so that a step can be repeated exactly.
             seed = seed_of_step(self.seed, self.num_steps, self.processes.rank)
             seed_dropout(seed, self.device)
-            loss = self.optimisation.loss(batch)
-            self.manual_backward(loss)
-            norms.append(self.optimisation.descend(self.num_steps))
+            loss, norm = self.steps.take(batch, self.num_steps)
+            losses.append(loss)
+            norms.append(norm)
             self.num_steps += 1
-            losses.append(loss.detach())
             if self.step_listener is not None:
                 self.step_listener(self.epoch_steps + len(losses))
             if self.round_ends is not None and self.round_ends():
@@ -206,10 +211,13 @@ class ForecastingModule(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Prepare the steps, now that the weights lie where they are trained."""
         self.optimisation = Optimisation(
-            self.model, self.config, self.planned_steps, self.processes
+            self.model, self.config, self.planned_steps, self.processes, self.manual_backward
         )
         if self.kept is not None:
             self.optimisation.take_up(self.kept.tensors)
+        self.steps: Optimisation | RecordedSteps = self.optimisation
+        if self.may_record and self.device.type == "cuda":
+            self.steps = RecordedSteps(self.optimisation, CudaGraph)
         return self.optimisation.optimizer
 
 

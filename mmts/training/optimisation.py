@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from mmts.data.batch import Batch
@@ -15,6 +16,7 @@ from mmts.training.averaging import WeightAverage
 from mmts.training.config import TrainingConfig
 from mmts.training.processes import ALONE, Processes
 from mmts.training.running_means import RunningMeans
+from mmts.training.step_number import StepNumber
 
 
 class Optimisation:
@@ -29,13 +31,17 @@ class Optimisation:
         config: TrainingConfig,
         num_steps: int,
         processes: Processes = ALONE,
+        backward: Callable[[Tensor], None] = Tensor.backward,
     ) -> None:
-        """Prepare for a model where it lies; num_steps: after which the rate is zero."""
+        """Prepare for a model where it lies; num_steps: after which the rate is zero.
+
+        backward: finds the gradients of a loss.
+        """
         self.processes = processes
+        self.backward = backward
         self.running_means = RunningMeans(model, processes)
         self.head = model.head
-        # Shapes differ for the last batch of an epoch alone, which is worth a graph of its own.
-        self.forward = torch.compile(model, dynamic=False) if config.compile else model
+        self.forward = _compiled(model) if config.compile else model
         self.clip = config.gradient_clip
         self.peak = config.learning_rate
         self.num_steps = num_steps
@@ -43,6 +49,8 @@ class Optimisation:
         self.weights = [p for p in model.parameters() if p.requires_grad]
         decayed = [p for p in self.weights if p.ndim >= 2]
         free = [p for p in self.weights if p.ndim < 2]
+        device = self.weights[0].device
+        self.rate = StepNumber(device)
         self.optimizer = torch.optim.AdamW(
             [
                 {"params": decayed, "weight_decay": config.weight_decay},
@@ -51,6 +59,7 @@ class Optimisation:
             lr=self.peak,
             # All weights in one call: small ones are many, and each call costs.
             fused=True,
+            capturable=device.type == "cuda",
         )
         order = config.weight_averaging
         self.average = None if order is None else WeightAverage(self.weights, order)
@@ -76,22 +85,46 @@ class Optimisation:
         count = self.processes.add_up(observed.sum()).clamp(min=1) / num_processes
         return masked_mean(losses, observed, count)
 
+    def take(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+        """Take a whole step, counted from 0.
+
+        Returns its loss, and the norm that its gradients had before they were clipped, () each.
+        """
+        self.prepare(step)
+        return self.go(batch)
+
+    def prepare(self, step: int) -> None:
+        """Set what is another number in each step, counted from 0."""
+        self.rate.set(self.learning_rate(step))
+        if self.average is not None:
+            self.average.prepare(step)
+
+    def go(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Take the step that was prepared; returns what `take` does."""
+        loss = self.loss(batch)
+        self.backward(loss)
+        return loss.detach(), self._descend()
+
     def descend(self, step: int) -> Tensor:
-        """Take the step whose gradients are there, and clear them.
+        """Take the step, counted from 0, whose gradients are there, and clear them.
 
         Returns the norm that they had, (), before they were clipped.
         """
+        self.prepare(step)
+        return self._descend()
+
+    def _descend(self) -> Tensor:
         # Where they are not to be clipped, the norm alone is asked for.
         limit = math.inf if self.clip is None else self.clip
         norm = nn.utils.clip_grad_norm_(self.weights, limit, foreach=True)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(step)
+            group["lr"] = self.rate.value
         self.optimizer.step()
         # A round is one autocast context, where weights cast to bf16 would be those of its first
         # step, but that newer Lightning casts them each time.
         torch.clear_autocast_cache()
         if self.average is not None:
-            self.average.update(step)
+            self.average.update()
         self.optimizer.zero_grad()
         self.running_means.even_out()
         return norm
@@ -119,3 +152,12 @@ class Optimisation:
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         if self.average is not None:
             self.average.take_up([tensors[f"average/{n}"] for n in range(len(self.weights))])
+
+
+def _compiled(model: nn.Module) -> Callable[[Batch], Tensor]:
+    # Einops keeps a list of the types it has met. Whatever was compiled before one of them came
+    # would be compiled again.
+    for known in (torch.zeros(1), nn.Parameter(torch.zeros(1))):
+        rearrange(known, "one -> one")
+    # Shapes differ for the last batch of an epoch alone, which is worth a graph of its own.
+    return torch.compile(model, dynamic=False)

@@ -121,6 +121,8 @@ def _faults(config: TrainingConfig, processes: Processes) -> Iterator[str]:
         )
     elif name == "mps" and count > 1:
         yield f"training.devices: {count} processes cannot share mps. Take accelerator=cpu."
+    if count > 1 and config.cuda_graph:
+        yield f"training.cuda_graph: the steps of {count} processes are not recorded. Leave it out."
     if count > 1 and not distributed.is_available():
         yield f"training.devices: this torch cannot train in {count} processes. Take 1."
     if config.batch_size % count:

@@ -17,7 +17,8 @@ def test_the_mean_counts_each_step_as_its_source_says(order: int) -> None:
     for step, value in enumerate(steps):
         with torch.no_grad():
             weight.copy_(value)
-        average.update(step)
+        average.prepare(step)
+        average.update()
         share = (order + 1) / (step + 1 + order)
         expected = (1 - share) * expected + share * value
     assert torch.allclose(average.mean[0], expected, atol=1e-6)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mmts.checkpoint import build_model, load_checkpoint
 from mmts.config import ExperimentConfig, load_config
-from mmts.data.batch import blank
+from mmts.data.batch import Batch, blank
 from mmts.data.dataset import load_dataset
 from mmts.errors import ConfigError, DataError, TrainingError
 from mmts.experiment import resume, train
@@ -345,15 +345,15 @@ def test_processes_that_were_stopped_go_on_together(
     overrides = ["training.devices=2", "training.batch_size=8", "training.max_epochs=2"]
     config = load_config(still, overrides)
     whole = train(config, tmp_path / "whole" / "run")
-    descend, steps = Optimisation.descend, []
+    take, steps = Optimisation.take, []
 
-    def press_once(optimisation: Optimisation, step: int) -> Tensor:
+    def press_once(optimisation: Optimisation, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
         steps.append(step)
         if len(steps) == 20:
             signal.raise_signal(signal.SIGINT)
-        return descend(optimisation, step)
+        return take(optimisation, batch, step)
 
-    monkeypatch.setattr(Optimisation, "descend", press_once)
+    monkeypatch.setattr(Optimisation, "take", press_once)
     with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path / "stopped" / "run")
     assert not multiprocessing.active_children()
