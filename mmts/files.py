@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import re
-import secrets
 import stat
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,15 +12,10 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from mmts.errors import OutputError
 from mmts.formulas import warn_of_formulas
+from mmts.part_files import name_part, remove_left_over
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_PART = re.compile(r"\.mmts-[0-9a-f]{16}\.part")
-"""Names of files that are being written; short, as the name that one gets may be as long as any."""
-
-_LEFT_OVER_AFTER = 3600.0
-"""Seconds without a write after which whoever was writing such a file is taken for dead."""
 
 _REMEDIES = {
     errno.ENOSPC: "Make room there, or name another place.",
@@ -113,7 +105,7 @@ def whole_file(path: str | Path) -> Iterator[BinaryIO]:
     """
     # In the target's own folder: a rename is atomic only within one file system.
     target = Path(os.path.realpath(path))
-    part = target.with_name(f".mmts-{secrets.token_hex(8)}.part")
+    part = target.with_name(name_part())
     try:
         _require_replaceable(path)
         remove_left_over(target.parent)
@@ -144,19 +136,6 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
     warn_of_formulas(path, table)
     with whole_file(path) as file:
         table.to_csv(file, index=False)
-
-
-def remove_left_over(folder: Path, is_held: bool = False) -> None:
-    """Remove what killed processes have left half-written in a folder; what cannot be stays.
-
-    is_held: whether nobody else writes in this folder, so that all there is is left over.
-    """
-    with suppress(OSError):
-        for path in folder.iterdir():
-            if _PART.fullmatch(path.name):
-                with suppress(OSError):
-                    if is_held or time.time() - path.lstat().st_mtime > _LEFT_OVER_AFTER:
-                        path.unlink()
 
 
 def _require_replaceable(path: str | Path) -> None:

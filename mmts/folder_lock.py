@@ -15,7 +15,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from mmts.errors import OutputError
-from mmts.files import make_folder, output_error, remove_left_over
+from mmts.files import make_folder, output_error
+from mmts.part_files import remove_left_over
 
 LOCK = ".mmts.lock"
 """The file in the folder that is locked. It stays: to remove it would split who waits for it."""
@@ -53,7 +54,7 @@ def hold_folder(folder: Path) -> Iterator[None]:
             "%s: this file system knows no locks, so let no other command write there", folder
         )
     try:
-        remove_left_over(folder, is_held=True)
+        remove_left_over(folder)
         yield
     finally:
         lock.release()

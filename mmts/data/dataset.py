@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from mmts.data.availability import NEVER
@@ -25,6 +26,7 @@ from mmts.data.cache.tables import cache_folder, choose_cache, digest_source, lo
 from mmts.data.calendar_features import build_calendar, check_holidays
 from mmts.data.config import DataConfig
 from mmts.data.dataset_faults import describe_absences, faults_of_clock, faults_of_items
+from mmts.data.detection import MAX_GRID_GROWTH, MIN_GRID
 from mmts.data.findings.leaks import find_leaks
 from mmts.data.gathering import WindowGatherer
 from mmts.data.layout import build_schema, fit_schema
@@ -35,6 +37,7 @@ from mmts.data.schema import DataSchema, StreamSchema
 from mmts.data.splits import SPLITS, Split, resolve_split
 from mmts.data.streams import Stream, build_stream, empty_stream, in_memory
 from mmts.data.table import Table
+from mmts.data.times import format_times
 from mmts.data.windows import Windows, list_origins
 from mmts.errors import CacheError, DataError, raise_all
 
@@ -296,7 +299,16 @@ def _calendar_stream(
     if target.states_availability:
         known = max(known, int(target.available[target.available < NEVER].max()))
     # Two periods more than needed: origins, and items, may stand between the places of this grid.
-    steps = torch.arange(int(schema.clock.elapsed(first, known)) + schema.horizon + 3)
+    count = int(schema.clock.elapsed(first, known)) + schema.horizon + 3
+    if count > MAX_GRID_GROWTH * int(lengths.sum()) + MIN_GRID:
+        ends = np.array([int(first), known])
+        begin, end = format_times(ends, schema.has_time_zone, schema.time_zone)
+        raise DataError(
+            f"stream {schema.target_stream!r}: one calendar for all items, from {begin} to {end}, "
+            f"would have {count:,} places of {schema.clock}. Correct years that are wrong, or take "
+            "out items that lie far from the others."
+        )
+    steps = torch.arange(count)
     edges = schema.clock.advance(first, steps).numpy()
     table = build_calendar(
         stream.calendar.features,

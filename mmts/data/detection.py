@@ -20,7 +20,10 @@ MAX_GRID_GROWTH = 10
 """Grid rows per row of a file above which a stream counts as irregular, not as one with gaps."""
 
 MIN_GRID = 5_000_000
-"""Places that a grid may have however few rows there are."""
+"""Places that the grid of an item may have however few rows there are."""
+
+_ALL_ITEMS = 10
+"""How much more of both the items of a table may have together: of many, each may have gaps."""
 
 _SHORTEST_MONTH = 28 * DAY
 _SHORTEST_DAY = 23 * DAY // 24
@@ -85,27 +88,36 @@ def first_off_grid(table: Table, found: FoundClock) -> int | None:
 
 
 def faults_of_proportion(table: Table, found: FoundClock, time_zone: str | None) -> list[str]:
-    """Name the row behind the longest gap, where the grid would be out of all proportion.
+    """Name the row behind the longest gap, where the grids would be out of all proportion.
 
     One stamp of another century makes a grid of millions of places, and is a mistake.
     """
     assert table.times is not None and found.clock is not None
-    most, row = MAX_GRID_GROWTH * len(table) + MIN_GRID, None
+    most = MAX_GRID_GROWTH * len(table) + MIN_GRID
+    total, longest, widest = 0, 0, 0
     for run in table.iterate_runs():
         times = table.times[run.rows]
         first, last = (as_tensor(starts_of(times[at], *found)) for at in (run.first, run.last))
         reached = found.clock.elapsed(first, last).numpy()
         item = int(reached.argmax())
-        if reached[item] > most:
+        total += int(reached.sum())
+        if reached[item] > longest:
             begin = int(run.first[item])
             gaps = np.diff(times[begin : run.last[item] + 1])
-            most, row = int(reached[item]), run.rows.start + begin + int(gaps.argmax()) + 1
-    if row is None:
-        return []
-    return [
-        f"{describe_row(table, row, time_zone)} lies far from all rows before it. Correct its "
-        "year, or take the row out."
-    ]
+            longest, widest = int(reached[item]), run.rows.start + begin + int(gaps.argmax()) + 1
+    if longest > most:
+        return [
+            f"{describe_row(table, widest, time_zone)} lies far from all rows before it. Correct "
+            "its year, or take the row out."
+        ]
+    if total > _ALL_ITEMS * most:
+        return [
+            f"a grid of {found.clock} from the first to the last row of each item has {total:,} "
+            f"places for {len(table):,} rows. The longest gap is before "
+            f"{describe_row(table, widest, time_zone)}. Correct years that are wrong, take out "
+            "what lies far apart, or state a longer frequency."
+        ]
+    return []
 
 
 def item_with_other_period(table: Table, found: FoundClock) -> tuple[str | None, str] | None:

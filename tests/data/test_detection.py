@@ -11,6 +11,7 @@ import torch
 
 from mmts.checkpoint import CheckpointInfo, build_model
 from mmts.config import load_config
+from mmts.data import detection
 from mmts.data.dataset import Dataset, load_dataset
 from mmts.errors import ConfigError, DataError
 from mmts.forecasting import Forecaster
@@ -282,6 +283,30 @@ def test_a_stamp_of_another_century_is_refused_in_training_and_in_a_forecast(
         load(tmp_path / "b", frames, settings)
     with pytest.raises(DataError, match="9999-12-31 21:00:00 lies far from all rows before it"):
         forecaster.predict(frames)
+
+
+def test_gaps_of_many_items_are_refused_where_they_are_too_long_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames, settings = make_frames(), make_settings()
+    settings["data"]["streams"]["load"]["frequency"] = "1h"
+    own = frames["load"][frames["load"]["item"] == "north"]
+    thin = pd.concat([own.iloc[:1], own.iloc[-1:]])
+    frames["load"] = pd.concat([thin.assign(item=f"item {n}") for n in range(20)])
+    monkeypatch.setattr(detection, "MAX_GRID_GROWTH", 0)
+    monkeypatch.setattr(detection, "MIN_GRID", len(own) - 1)
+    with pytest.raises(DataError, match=r"places for 40 rows\. The longest gap is before"):
+        load(tmp_path, frames, settings)
+
+
+def test_items_too_far_apart_for_one_calendar_are_refused(tmp_path: Path) -> None:
+    frames, settings = make_frames(), make_settings()
+    settings["data"]["streams"]["clock"] = {"calendar": ["hour"]}
+    old = frames["load"][frames["load"]["item"] == "north"].assign(item="old")
+    old["time"] -= pd.Timedelta(days=365 * 700)
+    frames["load"] = pd.concat([frames["load"], old])
+    with pytest.raises(DataError, match=r"one calendar for all items, from 1.*would have 6,"):
+        load(tmp_path, frames, settings)
 
 
 def test_a_row_that_is_available_at_the_end_of_all_calendars_never_is(tmp_path: Path) -> None:

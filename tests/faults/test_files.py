@@ -19,6 +19,8 @@ import pytest
 
 from mmts.errors import OutputError
 from mmts.files import require_folder, whole_file, write_table, write_whole
+from mmts.folder_lock import LOCK, hold_folder
+from mmts.part_files import name_part
 from tests.conftest import ROOT
 from tests.faults.disk import FaultyDisk, faults, snapshot
 
@@ -120,15 +122,25 @@ def test_a_folder_that_vanishes_is_told(tmp_path: Path) -> None:
     assert snapshot(tmp_path) == {}
 
 
-def test_what_a_killed_process_has_left_goes_with_a_later_write(target: Path) -> None:
+def test_what_a_killed_process_has_left_goes_with_the_next_write(target: Path) -> None:
     command = [sys.executable, "-c", KILLED, str(target)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
         assert process.stdout is not None
         process.stdout.readline()
+        # While it lives, nobody takes its file away, not even who holds the folder.
+        write_whole(target, OLD)
+        with hold_folder(target.parent):
+            (part,) = target.parent.glob(".mmts-*.part")
         process.kill()
-    (part,) = target.parent.glob(".mmts-*.part")
     assert (part.read_bytes(), target.read_bytes()) == (b"half", OLD)
-    # It might be the file of another process that is still writing.
+    write_whole(target, NEW)
+    assert set(snapshot(target.parent)) == {target.name, LOCK}
+    assert target.read_bytes() == NEW
+
+
+def test_what_another_machine_has_left_goes_after_an_hour(target: Path) -> None:
+    part = target.with_name(f".mmts-01234567-{2**31}-89abcdef.part")
+    part.write_bytes(b"half")
     write_whole(target, NEW)
     assert part.exists()
     then = time.time() - 3700
@@ -138,8 +150,9 @@ def test_what_a_killed_process_has_left_goes_with_a_later_write(target: Path) ->
 
 
 def test_only_our_own_left_overs_are_removed(target: Path) -> None:
-    others = (".mmts-1.part", "mmts-0123456789abcdef.part", ".mmts-0123456789abcdef.partial")
-    for name in others:
+    own = name_part()
+    others = (".mmts-1.part", own.removeprefix("."), f"{own}ial")
+    for name in (own, *others):
         path = target.with_name(name)
         path.write_bytes(OLD)
         os.utime(path, (0, 0))

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from mmts.errors import OutputError
-from mmts.files import write_whole
 from mmts.folder_lock import LOCK, hold_folder
+from mmts.part_files import name_part
 from mmts.training.leading import make_run_folder
 from tests.conftest import ROOT, Command
 from tests.factories import make_settings, write_config
@@ -80,10 +80,11 @@ def test_one_process_cannot_hold_a_folder_twice(tmp_path: Path) -> None:
 def test_what_was_left_half_written_is_removed_by_the_next_to_hold_the_folder(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / ".mmts-0123456789abcdef.part").write_bytes(b"half")
-    write_whole(tmp_path / "best.mmts", b"whole")
+    # No process has so large a number.
+    part = name_part().replace(f"-{os.getpid()}-", f"-{2**31 - 1}-")
+    (tmp_path / part).write_bytes(b"half")
     with hold_folder(tmp_path):
-        assert set(snapshot(tmp_path)) == {"best.mmts", LOCK}
+        assert set(snapshot(tmp_path)) == {LOCK}
 
 
 @pytest.mark.parametrize("error", ["ENOSYS", "EOPNOTSUPP", "ENOLCK"])
