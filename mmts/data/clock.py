@@ -34,11 +34,14 @@ class Clock(Config):
 
     A unit is a microsecond, a day in a time zone (23 to 25 hours as a rule), or a month. A date
     that a zone left out, such as 2011-12-30 in Pacific/Apia, is no day.
+    offset: microseconds from midnight to when a day begins, by the clock on the wall; a day of the
+        gas trade begins at six.
     """
 
     every: int = Field(gt=0, lt=2**53)
     unit: Literal["microsecond", "day", "month"] = "microsecond"
     time_zone: TimeZone | None = None
+    offset: int = Field(0, ge=0, lt=DAY)
 
     @property
     def is_calendar(self) -> bool:
@@ -53,25 +56,27 @@ class Clock(Config):
     @property
     def longest(self) -> int:
         """A length that no period since 1970 exceeds, in microseconds."""
-        return self.every * _lengths_of(self.unit, self.time_zone)[1]
+        return self.every * _lengths_of(self.unit, self.time_zone, self.offset)[1]
 
     @property
     def shortest(self) -> int:
         """A length that every period since 1970 reaches, in microseconds."""
-        return self.every * _lengths_of(self.unit, self.time_zone)[0]
+        return self.every * _lengths_of(self.unit, self.time_zone, self.offset)[0]
 
     def __str__(self) -> str:
         if self.unit == "month":
             return str(MonthCount(self.every))
         if self.unit == "day":
-            return f"{self.every}d" + (f" in {self.time_zone}" if self.time_zone else "")
+            zone = f" in {self.time_zone}" if self.time_zone else ""
+            begin = pd.Timestamp(self.offset, unit="us").strftime("%H:%M:%S").removesuffix(":00")
+            return f"{self.every}d{zone}" + (f" from {begin}" if self.offset else "")
         return format_duration(pd.Timedelta(self.every, "us").to_pytimedelta())
 
     def advance(self, start: Tensor, steps: Tensor | int) -> Tensor:
         """Return the place so many periods after another one, int64; arguments broadcast."""
         if not self.is_calendar:
             return start + steps * self.every
-        edges = _edges_on(self.unit, self.time_zone, start.device)
+        edges = self._edges(start.device)
         place = _place_in(edges, start) + steps * self.every
         return edges[place.clamp(0, len(edges) - 1)]
 
@@ -80,7 +85,7 @@ class Clock(Config):
         moment = torch.as_tensor(moment, device=start.device)
         if not self.is_calendar:
             return torch.div(moment - start, self.every, rounding_mode="floor")
-        edges = _edges_on(self.unit, self.time_zone, start.device)
+        edges = self._edges(start.device)
         gone = _place_in(edges, moment) - _place_in(edges, start)
         return torch.div(gone, self.every, rounding_mode="floor")
 
@@ -96,8 +101,11 @@ class Clock(Config):
         """
         if not self.is_calendar:
             return moment
-        edges = _edges_on(self.unit, self.time_zone, moment.device)
+        edges = self._edges(moment.device)
         return edges[_place_in(edges, moment)]
+
+    def _edges(self, device: torch.device) -> Tensor:
+        return _edges_on(self.unit, self.time_zone, self.offset, device)
 
 
 def _place_in(edges: Tensor, moment: Tensor) -> Tensor:
@@ -106,19 +114,21 @@ def _place_in(edges: Tensor, moment: Tensor) -> Tensor:
 
 
 @lru_cache
-def _edges_on(unit: str, time_zone: str | None, device: torch.device) -> Tensor:
-    return torch.from_numpy(_edges_of(unit, time_zone)).to(device)
+def _edges_on(unit: str, time_zone: str | None, offset: int, device: torch.device) -> Tensor:
+    return torch.from_numpy(_edges_of(unit, time_zone, offset)).to(device)
 
 
 @lru_cache
-def _edges_of(unit: str, time_zone: str | None) -> npt.NDArray[np.int64]:
+def _edges_of(unit: str, time_zone: str | None, offset: int) -> npt.NDArray[np.int64]:
     """Return where days or months begin: the first moment of each that the zone has known."""
     frequency = "D" if unit == "day" else "MS"
     edges = pd.date_range(f"{_FIRST_YEAR}-01-01", f"{_LAST_YEAR}-01-01", freq=frequency)
+    edges += pd.Timedelta(offset, "us")
     if time_zone is None:
         return _as_microseconds(edges)
     zone = ZoneInfo(time_zone)
-    # Midnight comes twice where clocks are set back at one; the day begins with the first.
+    # Midnight comes twice where clocks are set back at one; the day begins with the first. So it
+    # is with any other time of day.
     twice = np.ones(len(edges), dtype=bool)
     local = edges.tz_localize(zone, ambiguous=twice, nonexistent="NaT")
     moments = _as_microseconds(local)
@@ -137,13 +147,13 @@ def _as_microseconds(stamps: pd.DatetimeIndex) -> npt.NDArray[np.int64]:
 
 
 @lru_cache
-def _lengths_of(unit: str, time_zone: str | None) -> tuple[int, int]:
+def _lengths_of(unit: str, time_zone: str | None, offset: int) -> tuple[int, int]:
     """Return the lengths of the shortest and the longest unit, in microseconds.
 
     Days were up to 48 hours long where the date line moved in the 19th century, which is let go.
     """
     if unit == "microsecond":
         return 1, 1
-    edges = _edges_of(unit, time_zone)
+    edges = _edges_of(unit, time_zone, offset)
     lengths = np.diff(edges[edges >= 0])
     return int(lengths.min()), int(lengths.max())

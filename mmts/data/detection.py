@@ -52,8 +52,9 @@ def find_clock(table: Table, stream: StreamConfig) -> FoundClock:
         )
     if stream.frequency is not None:
         clock = Clock(every=microseconds(stream.frequency))
-        if zone is not None and clock.every % DAY == 0 and _all_midnight(_local(table, zone)):
-            clock = Clock(every=clock.every // DAY, unit="day", time_zone=zone)
+        begin = _time_of_day(_local(table, zone)) if zone is not None else None
+        if begin is not None and clock.every % DAY == 0:
+            clock = Clock(every=clock.every // DAY, unit="day", time_zone=zone, offset=begin)
         return FoundClock(clock, stamp)
     calendar = _detect_calendar(table, zone)
     if calendar is not None:
@@ -186,22 +187,27 @@ def _count_steps(table: Table) -> tuple[Places, Places, int]:
 
 
 def _detect_calendar(table: Table, zone: str | None) -> Clock | None:
-    """Return a clock of months, or of local days, where every stamp is the edge of one."""
+    """Return a clock of months, or of local days, where every stamp is the edge of one.
+
+    A day may begin at any time, which is then the same for all.
+    """
     assert table.times is not None
     distinct, _, _ = _count_steps(table)
     if not len(distinct) or distinct[0] < _SHORTEST_DAY:
         return None
     local = _local(table, zone)
-    if not _all_midnight(local):
+    begin = _time_of_day(local)
+    if begin is None:
         return None
     unit: Literal["month", "day"]
-    if distinct[0] >= _SHORTEST_MONTH and (local.is_month_start.all() or local.is_month_end.all()):
+    is_far = begin == 0 and distinct[0] >= _SHORTEST_MONTH
+    if is_far and (local.is_month_start.all() or local.is_month_end.all()):
         unit = "month"
     elif zone is not None:
         unit = "day"
     else:
         return None
-    units = Clock(every=1, unit=unit, time_zone=zone)
+    units = Clock(every=1, unit=unit, time_zone=zone, offset=begin)
     steps = [
         run.steps(_places(run, starts_of(table.times[run.rows], units, "start", 0), units)[1])
         for run in table.iterate_runs()
@@ -212,7 +218,7 @@ def _detect_calendar(table: Table, zone: str | None) -> Clock | None:
         return None
     if int((counted * counts).sum()) // every + 1 > MAX_GRID_GROWTH * len(table):
         return None
-    return Clock(every=every, unit=unit, time_zone=zone)
+    return units.model_copy(update={"every": every})
 
 
 def _with_stamps(table: Table, clock: Clock, stamp: Literal["start", "end"]) -> FoundClock:
@@ -237,4 +243,10 @@ def _local(table: Table, zone: str | None) -> pd.DatetimeIndex:
 
 
 def _all_midnight(local: pd.DatetimeIndex) -> bool:
-    return bool((local == local.normalize()).all())
+    return not len(local) or _time_of_day(local) == 0
+
+
+def _time_of_day(local: pd.DatetimeIndex) -> int | None:
+    """Return the microseconds since midnight where they are the same of all stamps, else None."""
+    since = (local - local.normalize()).to_numpy(dtype="timedelta64[us]").astype(np.int64)
+    return int(since[0]) if len(since) and (since == since[0]).all() else None

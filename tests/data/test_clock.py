@@ -168,6 +168,20 @@ def test_a_day_is_as_long_as_its_zone_had_it(zone: str, day: str, hours: float) 
     assert advance(clock, begin, 1) - begin == hours * HOUR
 
 
+@pytest.mark.parametrize(
+    ("day", "hours"), [("2024-03-30", 23), ("2024-03-31", 24), ("2024-10-26", 25)]
+)
+def test_a_day_of_the_gas_trade_begins_at_six_on_the_local_clock(day: str, hours: int) -> None:
+    clock = Clock(every=1, unit="day", time_zone="Europe/Berlin", offset=6 * HOUR)
+    begin = floor(clock, midnight(day + "T18:00", "Europe/Berlin"))
+    assert local(begin, "Europe/Berlin").isoformat().startswith(day + "T06:00:00")
+    end = advance(clock, begin, 1)
+    assert local(end, "Europe/Berlin").hour == 6
+    assert end - begin == hours * HOUR
+    assert floor(clock, end - 1) == begin
+    assert (clock.shortest, clock.longest) == (23 * HOUR, 25 * HOUR)
+
+
 def test_a_day_whose_midnight_is_skipped_begins_after_the_gap() -> None:
     clock = Clock(every=1, unit="day", time_zone="America/Sao_Paulo")
     begin = advance(clock, midnight("2018-11-03", "America/Sao_Paulo"), 1)
@@ -223,6 +237,8 @@ def test_before_the_start_periods_count_below_zero() -> None:
 def test_a_clock_says_what_it_is() -> None:
     assert str(Clock(every=15 * HOUR // 60)) == "15min"
     assert str(Clock(every=7, unit="day", time_zone="Europe/Berlin")) == "7d in Europe/Berlin"
+    gas = Clock(every=1, unit="day", time_zone="Europe/Berlin", offset=6 * HOUR)
+    assert str(gas) == "1d in Europe/Berlin from 06:00"
     assert str(Clock(every=3, unit="month")) == "3mo"
 
 

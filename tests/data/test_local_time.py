@@ -138,6 +138,22 @@ def test_a_daily_forecast_stands_at_local_midnight(
     assert stamps_of(untrained(tmp_path, {"sales": rows}, config), rows, origin) == stamps
 
 
+@pytest.mark.parametrize("stated", [{}, {"frequency": "1d"}])
+def test_a_forecast_of_gas_days_stands_at_six(tmp_path: Path, stated: dict[str, Any]) -> None:
+    begins = pd.date_range("2024-01-01 06:00", "2024-12-31 06:00", freq="D", tz=BERLIN)
+    rows = series(begins)
+    config = settings("3d", BERLIN, sales={"context_length": "3d", **stated})
+    forecaster = untrained(tmp_path, {"sales": rows}, config)
+    assert str(forecaster.info.data_schema.clock) == "1d in Europe/Berlin from 06:00"
+    assert stamps_of(forecaster, rows, "2024-03-30 06:00") == [
+        "2024-03-30T06:00:00+01:00", "2024-03-31T06:00:00+02:00", "2024-04-01T06:00:00+02:00"
+    ]  # fmt: skip
+    # A day is known when it is over.
+    window = window_at(load(tmp_path / "again", {"sales": rows}, config), "2024-04-02T06:00+02:00")
+    assert ((window.end - window.start)[0] / HOUR).tolist() == [23, 24, 24]
+    assert window.available[0, -1] == 0
+
+
 def test_weeks_stay_weeks_across_a_change_of_clocks_and_a_leap_day(tmp_path: Path) -> None:
     rows = series(pd.date_range("2022-01-03", "2024-12-30", freq="7D", tz=BERLIN))
     config = settings("14d", BERLIN, sales={"context_length": "28d"})
