@@ -39,7 +39,7 @@ from mmts.data.streams import Stream, build_stream, empty_stream, in_memory
 from mmts.data.table import Table
 from mmts.data.times import format_times
 from mmts.data.windows import Windows, list_origins
-from mmts.errors import CacheError, DataError, raise_all
+from mmts.errors import CacheError, DataError, nearest, raise_all
 
 ONE_SERIES = "series"
 """The `item_id` of a target stream that has no item column."""
@@ -158,15 +158,26 @@ def _prepare(
     for name, stream in config.streams.items():
         if stream.holidays is not None:
             check_holidays(stream.holidays, f"data.streams.{name}.holidays")
-    problems = []
+    problems, present = [], set[str]()
     for name, path in sources.items():
         stream = config.streams[name]
         try:
             columns[name] = choose_columns(path, stream)
-            tables[name] = _without_items(load_table(path, stream, columns[name], cache), config)
+            table = load_table(path, stream, columns[name], cache)
+            present |= set(table.items or ())
+            tables[name] = _without_items(table, config)
         except DataError as error:
             problems.append(str(error))
     raise_all(DataError, problems)
+    raise_all(
+        DataError,
+        (
+            f"data.exclude_items: no stream has item {item!r}{nearest(item, present)} Take it out "
+            "of the list, or correct its name."
+            for item in dict.fromkeys(config.exclude_items)
+            if item not in present
+        ),
+    )
 
     schema = build_schema(config, tables, columns)
     target = tables[schema.target_stream]

@@ -84,6 +84,10 @@ def mixed_time_zones(frames: Frames, settings: Settings) -> None:
     frames["news"]["time"] = frames["news"]["time"].dt.tz_localize("UTC")
 
 
+def no_such_item(frames: Frames, settings: Settings) -> None:
+    settings["data"]["exclude_items"] = ["soutth", "north"]
+
+
 def empty_file(frames: Frames, settings: Settings) -> None:
     frames["news"] = pd.DataFrame()
 
@@ -102,6 +106,7 @@ FAULTS: list[tuple[Callable[[Frames, Settings], None], list[str]]] = [
     (cycle, ["its own result", "load.1 -> load.2 -> load.3"]),
     (horizon_off_the_grid, ["data.horizon: 90min is no whole number of steps of 1h"]),
     (mixed_time_zones, ["have no UTC offset, while those of other streams do"]),
+    (no_such_item, ["no stream has item 'soutth'; did you mean 'south'? Take it out"]),
     (empty_file, ["news.csv: the file is empty"]),
 ]
 
