@@ -69,15 +69,18 @@ def origins_at(
         for place in torch.nonzero(~possible).flatten().tolist():
             if not has_value[place]:
                 problems.append(f"item {items[place]!r} has no value to forecast from.")
-            elif int(below[place]) != moment:
+                continue
+            # Something must lie before an origin.
+            earliest = schema.clock.advance(first[place], 1)
+            if earliest <= moment <= latest[place]:
                 problems.append(
                     f"origin {said[moment]} does not stand on the grid of item {items[place]!r}. "
                     f"Take {write(below[place])} or {write(above[place])}."
                 )
             else:
                 problems.append(
-                    f"origin {said[moment]} lies outside what is known of item {items[place]!r}, "
-                    f"{write(first[place])} to {write(latest[place])}."
+                    f"origin {said[moment]} lies outside what item {items[place]!r} can be "
+                    f"forecast from, {write(earliest)} to {write(latest[place])}."
                 )
     found = torch.cat(places)
     if not len(found):

@@ -82,7 +82,7 @@ def test_a_future_that_ends_early_is_told(
     [
         ("yesterday", "is no time"),
         ("2024-01-05T07:30", "Take 2024-01-05 07:00:00 or 2024-01-05 08:00:00"),
-        ("2025-01-01", "lies outside what is known of item 'north'"),
+        ("2025-01-01", "lies outside what item 'north' can be forecast from"),
         ("2023-01-01", "lies outside"),
         ("01/02/2024", "is no time"),
         ("2024-01-05T07:00+05:00", "states a UTC offset, and the data do not"),
@@ -256,7 +256,9 @@ def test_several_origins_are_those_from_each_alone(
     expected = alone.sort_values(["item_id", "origin", "step"], ignore_index=True)
     pd.testing.assert_frame_equal(forecast, expected, rtol=1e-4)
     assert forecast.groupby("item_id")["origin"].nunique().to_dict() == {"north": 2, "south": 1}
-    assert "origin 2024-01-12T06:00 lies outside what is known of item 'south'" in caplog.text
+    assert (
+        "origin 2024-01-12T06:00 lies outside what item 'south' can be forecast from" in caplog.text
+    )
     moments = pd.DatetimeIndex(["2024-01-09", "2024-01-12T06:00"])
     for same in (moments, pd.Series(moments), moments.to_numpy()):
         pd.testing.assert_frame_equal(forecaster.predict(frames, same), forecast)
@@ -313,3 +315,16 @@ def test_a_forecaster_says_what_it_forecasts(forecaster: Forecaster) -> None:
         "<Forecaster of load, 6 steps of 1h ahead (0.1, 0.5, 0.9), from load, weather, plan, "
         "news, site>"
     )
+
+
+def test_a_value_too_large_for_any_arithmetic_is_told_and_counts_as_missing(
+    forecaster: Forecaster, caplog: pytest.LogCaptureFixture
+) -> None:
+    frames, without = make_frames(), make_frames()
+    last = frames["weather"].index[-1]
+    frames["weather"].loc[last, "wind"], without["weather"].loc[last, "wind"] = 1e60, float("nan")
+    with caplog.at_level(logging.WARNING, "mmts"):
+        found = forecaster.predict(frames)
+    (said,) = [one for one in caplog.messages if "too large" in one]
+    assert "'wind': 1e+60" in said
+    pd.testing.assert_frame_equal(found, forecaster.predict(without))

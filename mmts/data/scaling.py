@@ -162,18 +162,36 @@ def column_encoder(
         return lambda rows: looked_up[codes[rows]]
     if column.type == "flag":
         return lambda rows: values[rows].astype(np.float32)[:, None]
-    number = scaling.numbers[column.name]
-    return lambda rows: _standardise(values[rows], number)[:, None]
+    return _Standardised(values, scaling.numbers[column.name], f"{table.source}, {column.name!r}")
 
 
-def _standardise(values: npt.NDArray[np.float64], number: ColumnScaling) -> npt.NDArray[np.float32]:
-    # In float64, as a large mean would leave nothing of the value in float32.
-    scaled = (values - number.mean) / number.scale
-    with np.errstate(over="ignore"):
-        narrow = scaled.astype(np.float32)
-    # What is too large for float32 is taken for missing, like any other value that is no number.
-    narrow[np.isinf(narrow)] = np.nan
-    return narrow
+class _Standardised:
+    """Standardises rows of a column of numbers; says once what is too large for float32."""
+
+    def __init__(self, values: npt.NDArray[np.float64], number: ColumnScaling, place: str) -> None:
+        self.values = values
+        self.number = number
+        self.place = place
+        self.has_told = False
+
+    def __call__(self, rows: Rows) -> npt.NDArray[np.float32]:
+        values = self.values[rows]
+        # In float64, as a large mean would leave nothing of the value in float32.
+        scaled = (values - self.number.mean) / self.number.scale
+        with np.errstate(over="ignore"):
+            narrow = scaled.astype(np.float32)
+        too_large = np.isinf(narrow)
+        if too_large.any() and not self.has_told:
+            self.has_told = True
+            logger.warning(
+                "%s: %g and others as far from the values of training are too large for any "
+                "arithmetic, and count as missing",
+                self.place,
+                values[too_large][0],
+            )
+        # Like any other value that is no number.
+        narrow[too_large] = np.nan
+        return narrow[:, None]
 
 
 def _fit_number(table: Table, name: str, known: npt.NDArray[np.bool_]) -> ColumnScaling:

@@ -334,7 +334,8 @@ def _keep(
 
 def _say_how_to_go_on(file: StateFile | None) -> None:
     if file is None:
-        logger.info("stopped; the checkpoints of the epochs so far are kept")
+        # A trial, or a refit of a backtest: whoever asked for it tells how it goes on.
+        logger.info("stopped")
     else:
         logger.info("stopped: `mmts train --resume %s` goes on from here", file.path.parent)
 

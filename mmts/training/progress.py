@@ -22,24 +22,30 @@ _SECONDS_BETWEEN = 0.2
 
 
 class _Rate(ProgressColumn):
-    """Windows a second since the epoch began."""
+    """Windows a second since the bar began, which may be within an epoch."""
 
     def render(self, task: Task) -> Text:
-        return Text(f"{task.completed / max(task.elapsed or 0.0, 1e-3):,.0f} windows/s")
+        return Text(f"{_read_here(task) / max(task.elapsed or 0.0, 1e-3):,.0f} windows/s")
 
 
 class _TimeLeft(ProgressColumn):
     """Time left in this epoch, and at most in all of them, as training may stop early."""
 
     def render(self, task: Task) -> Text:
-        if not task.completed or not task.total or task.elapsed is None:
+        if not _read_here(task) or not task.total or task.elapsed is None:
             return Text("")
-        whole = task.elapsed * task.total / task.completed
-        left = whole - task.elapsed
+        each = task.elapsed / _read_here(task)
+        whole, left = each * task.total, each * (task.total - task.completed)
         # An earlier epoch tells what validating takes, too.
         more = task.fields["epochs_after"] * (task.fields["seconds_per_epoch"] or whole)
         in_all = f", at most {_say(left + more)} in all" if more else ""
         return Text(f"{_say(left)} left{in_all}")
+
+
+def _read_here(task: Task) -> float:
+    """Return how many windows were read since the bar began."""
+    before: float = task.fields["read_before"]
+    return task.completed - before
 
 
 class EpochProgress(pl.Callback):
@@ -55,6 +61,7 @@ class EpochProgress(pl.Callback):
         self.began = 0.0
         self.first_epoch = 0
         self.batch_size = 0
+        self.is_new = False
         self.bar: Progress | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -89,11 +96,19 @@ class EpochProgress(pl.Callback):
             total=self.num_windows,
             epochs_after=trainer.max_epochs - done - 1,
             seconds_per_epoch=seconds,
+            read_before=0,
         )
+        self.is_new = True
         self.bar.start()
 
     def _move_on(self, num_steps: int) -> None:
         now = time.monotonic()
+        if self.bar is not None and self.is_new:
+            # A training that goes on within an epoch has read a part of it before.
+            self.is_new = False
+            self.bar.update(
+                self.bar.task_ids[0], read_before=(num_steps - 1) * self.batch_size, refresh=False
+            )
         if self.bar is not None and now - self.drawn >= _SECONDS_BETWEEN:
             self.drawn = now
             read = min(num_steps * self.batch_size, self.num_windows)

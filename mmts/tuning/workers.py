@@ -181,8 +181,9 @@ def _work(work: Work, tickets: _Tickets, messages: Any, threads: int) -> None:
         with SignalWatch() as watch:
             _train_here(work, tickets, None, lambda number: messages.put(("ended", number)), watch)
     except KeyboardInterrupt:
-        # Nobody listens any more.
+        # Nobody listens any more, unless this process alone was stopped, which its code tells.
         messages.cancel_join_thread()
+        raise SystemExit(128 + signal.SIGTERM) from None
     except MmtsError as error:
         messages.put(("failed", error))
     except Exception as error:  # Our own bug: the first process shows it, and ends the study.

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from rich.progress import Progress
 
 from mmts.config import load_config
 from mmts.experiment import train
@@ -37,6 +38,19 @@ def test_the_bar_tells_the_time_left_in_this_epoch_and_in_all(shown: str) -> Non
     first, last = (re.findall(rf"epoch {n}/2 .*96/96 .*", shown)[0] for n in (1, 2))
     assert re.search(r" 0:00 left, at most \d+:\d\d in all$", first.rstrip())
     assert last.rstrip().endswith(" 0:00 left")
+
+
+def test_a_training_that_goes_on_within_an_epoch_counts_its_own_windows_alone() -> None:
+    bar = progress.EpochProgress(num_windows=1000)
+    bar.batch_size, bar.is_new, now = 10, True, [0.0]
+    bar.bar = Progress(auto_refresh=False, get_time=lambda: now[0])
+    task = bar.bar.add_task("", total=1000, epochs_after=1, seconds_per_epoch=None, read_before=0)
+    now[0] = 2.0
+    bar._move_on(81)
+    # 800 windows were read by a training before this one: 10 in two seconds, and 190 to go.
+    (shown,) = (one for one in bar.bar.tasks if one.id == task)
+    assert progress._Rate().render(shown).plain == "5 windows/s"
+    assert progress._TimeLeft().render(shown).plain == "0:38 left, at most 3:58 in all"
 
 
 @pytest.mark.parametrize(
