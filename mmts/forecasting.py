@@ -78,7 +78,8 @@ class Forecaster:
         timestamp, step (from 1), target, and `mean` or quantiles such as `0.1`, in the target's
         own units. Times are text as in a forecast file; where the target's frame has times of
         pandas, they are such, in its time zone, and whole numbers as items stay whole numbers, so
-        that the two can be merged.
+        that the two can be merged. Only local times of a `data.time_zone` without their offset come
+        back with it, as an hour in autumn would stand for two.
         Raises DataError for any fault in the streams or the origin.
         """
         schema = self.info.data_schema
