@@ -80,8 +80,9 @@ class TrainingConfig(Config):
     keep_state_every: Duration = Field(
         timedelta(minutes=1),
         description="Time after which a long epoch writes down how far it is, for `mmts train "
-        "--resume`, at the end of a round of 16 steps; its end does so too. A training that is "
-        "killed loses no more; never more than 2 % of the time goes into it.",
+        "--resume`, at the end of a round of 16 steps (4, where several processes train); its end "
+        "does so too. A training that is killed loses no more; never more than 2 % of the time "
+        "goes into it.",
         # pydantic would write it as ISO 8601 does, which is refused here.
         json_schema_extra={"default": "1min"},
     )

@@ -80,12 +80,20 @@ class ShuffledBatches:
         yield from split_batches(self.windows, self.batch_size, self.order(), self.processes)
 
 
+STEPS_PER_ROUND, STEPS_PER_ROUND_TOGETHER = 16, 4
+"""Optimiser steps in a round, of one process and of several: these stop at its end alone, as each
+waits for the others, and their steps take longer than what Lightning does around them."""
+
+
 class Rounds:
     """The batches of an epoch in groups, each of which Lightning takes for one batch."""
 
-    def __init__(self, batches: ShuffledBatches, steps_per_round: int = 16) -> None:
-        """Group the batches of one epoch."""
+    def __init__(self, batches: ShuffledBatches, steps_per_round: int | None = None) -> None:
+        """Group the batches of one epoch; by default as many as suit the number of processes."""
         self.batches = batches
+        if steps_per_round is None:
+            is_alone = batches.processes.count == 1
+            steps_per_round = STEPS_PER_ROUND if is_alone else STEPS_PER_ROUND_TOGETHER
         self.steps_per_round = steps_per_round
 
     def __len__(self) -> int:

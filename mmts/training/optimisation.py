@@ -103,17 +103,16 @@ class Optimisation:
         """Take the step that was prepared; returns what `take` does."""
         loss = self.loss(batch)
         self.backward(loss)
-        return loss.detach(), self._descend()
+        return loss.detach(), self.descend()
 
-    def descend(self, step: int) -> Tensor:
-        """Take the step, counted from 0, whose gradients are there, and clear them.
+    def descend(self, step: int | None = None) -> Tensor:
+        """Take the step whose gradients are there, and clear them.
 
-        Returns the norm that they had, (), before they were clipped.
+        step: counted from 0; None for the one that was prepared.
+        Returns the norm that the gradients had, (), before they were clipped.
         """
-        self.prepare(step)
-        return self._descend()
-
-    def _descend(self) -> Tensor:
+        if step is not None:
+            self.prepare(step)
         # Where they are not to be clipped, the norm alone is asked for.
         limit = math.inf if self.clip is None else self.clip
         norm = nn.utils.clip_grad_norm_(self.weights, limit, foreach=True)

@@ -11,6 +11,7 @@ import pytest
 from torch import Tensor
 
 from mmts.config import load_config
+from mmts.data.batch import Batch
 from mmts.errors import ConfigError, RunError
 from mmts.experiment import train
 from mmts.training.optimisation import Optimisation
@@ -24,16 +25,16 @@ def stopped(tmp_path: Path) -> tuple[Path, Path]:
     settings = make_stopping_settings()
     settings["training"] |= {"max_epochs": 1, "steps_per_epoch": 4}
     path, folder = write_world(tmp_path / "world", settings), tmp_path / "runs/one"
-    descend = Optimisation.descend
+    take = Optimisation.take
 
-    def press(optimisation: Optimisation, step: int) -> Tensor:
-        norm = descend(optimisation, step)
+    def press(optimisation: Optimisation, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+        taken = take(optimisation, batch, step)
         if step == 1:
             signal.raise_signal(signal.SIGINT)
-        return norm
+        return taken
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Optimisation, "descend", press)
+        patch.setattr(Optimisation, "take", press)
         with pytest.raises(KeyboardInterrupt):
             train(load_config(path), folder)
     return path, folder

@@ -349,7 +349,7 @@ def test_processes_that_were_stopped_go_on_together(
 
     def press_once(optimisation: Optimisation, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
         steps.append(step)
-        if len(steps) == 20:
+        if len(steps) == 18:
             signal.raise_signal(signal.SIGINT)
         return take(optimisation, batch, step)
 
@@ -358,9 +358,9 @@ def test_processes_that_were_stopped_go_on_together(
         train(config, tmp_path / "stopped" / "run")
     assert not multiprocessing.active_children()
     # At the end of a round, as the other process waits for each of its steps.
-    assert read_state(tmp_path / "stopped" / "run").state.num_steps == 32
+    assert read_state(tmp_path / "stopped" / "run").state.num_steps == 20
     result = resume(tmp_path / "stopped" / "run")
-    assert steps[20:] == [*range(20, 32), *range(32, steps[-1] + 1)]
+    assert steps == list(range(steps[-1] + 1))
     for file in (whole.checkpoint, whole.folder / "last.mmts"):
         _, one = load_checkpoint(file)
         _, other = load_checkpoint(result.folder / file.name)

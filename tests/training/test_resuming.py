@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from mmts.checkpoint import read_info
 from mmts.config import ExperimentConfig, load_config
+from mmts.data.batch import Batch
 from mmts.errors import OutputError, RunError
 from mmts.experiment import resume, train
 from mmts.interrupts import Terminated
@@ -188,18 +189,20 @@ def test_sigterm_stops_a_training_as_ctrl_c_does(
 def test_a_second_signal_does_not_wait_and_harms_nothing(
     config: ExperimentConfig, whole: Path, tmp_path: Path
 ) -> None:
-    original = Optimisation.descend
+    original = Optimisation.take
     taken = []
 
-    def press_twice(optimisation: Optimisation, step: int) -> torch.Tensor:
+    def press_twice(
+        optimisation: Optimisation, batch: Batch, step: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         if step == 25:
             press()
             press()
         taken.append(step)
-        return original(optimisation, step)
+        return original(optimisation, batch, step)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Optimisation, "descend", press_twice)
+        patch.setattr(Optimisation, "take", press_twice)
         with pytest.raises(KeyboardInterrupt):
             train(config, tmp_path / "run")
     assert taken[-1] == 24
