@@ -9,10 +9,14 @@ import secrets
 import time
 import zlib
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 _PART = re.compile(r"\.mmts-(?P<machine>[0-9a-f]{8})-(?P<process>[0-9]{1,10})-[0-9a-f]{8}\.part")
 """Names of such files; short, as the name that one gets may be as long as any."""
+
+_LARGEST_NUMBER = 2**31 - 1
+"""Of a process."""
 
 _LEFT_OVER_AFTER = 3600.0
 """Seconds without a write after which a process of which nothing is known is taken for dead."""
@@ -43,9 +47,20 @@ def _is_dead(part: re.Match[str]) -> bool:
     # There is seldom such a file, and the first forecast of a process is in a hurry.
     import psutil
 
-    return part["machine"] == _name_machine() and not psutil.pid_exists(int(part["process"]))
+    number = int(part["process"])
+    is_here = part["machine"] == _name_machine() and number <= _LARGEST_NUMBER
+    return is_here and not psutil.pid_exists(number)
 
 
+@lru_cache
 def _name_machine() -> str:
-    # A container counts as one: its processes have numbers of their own.
-    return f"{zlib.crc32(platform.node().encode()):08x}"
+    """Return a name for all processes that know each other by their numbers.
+
+    That is a machine since it was started, or a container, which may share the name of its host.
+    """
+    known = [platform.node()]
+    with suppress(OSError):
+        known.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"))
+    with suppress(OSError):
+        known.append(str(Path("/proc/self/ns/pid").readlink()))
+    return f"{zlib.crc32(' '.join(known).encode()):08x}"

@@ -14,7 +14,8 @@ from tests.conftest import ROOT
 # From the ground up. A file imports only what stands before it; a folder stands for its files,
 # among which the same holds in the order given, or in any order that has no circle.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "config_base", "kinds", "tokens", "formulas", "files", "folder_lock", "interrupts",
+    ("errors", "config_base", "kinds", "tokens", "formulas", "part_files", "files", "folder_lock",
+     "interrupts", "gpu_lock",
      "score_text", "training.config", "tracking.secrets", "tracking.config", "tuning.config",
      "calibration.config"),
     ("config_yaml", "config_errors", "losses", "metrics", "calibration.conformal", "inspection",

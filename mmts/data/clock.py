@@ -7,14 +7,14 @@ finds the next row of a daily local or a monthly stream. All times are int64 mic
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, Self
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from mmts.config_base import MONTH, Config, TimeZone, format_duration, microseconds
@@ -25,6 +25,9 @@ DAY = 86_400_000_000
 
 _FIRST_YEAR, _LAST_YEAR = 1700, 2200
 """Years of which days and months are known; far ones lie on the edge."""
+
+_LONGEST_CHANGE = 4
+"""Hours by which no clock on a wall was ever set forward, but for those that left out a date."""
 
 _TYPICAL = {"microsecond": 1, "day": DAY, "month": microseconds(MONTH)}
 
@@ -42,6 +45,12 @@ class Clock(Config):
     unit: Literal["microsecond", "day", "month"] = "microsecond"
     time_zone: TimeZone | None = None
     offset: int = Field(0, ge=0, lt=DAY)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.offset and self.unit != "day":
+            raise ValueError("offset: only a day may begin at another time than the first")
+        return self
 
     @property
     def is_calendar(self) -> bool:
@@ -135,10 +144,15 @@ def _edges_of(unit: str, time_zone: str | None, offset: int) -> npt.NDArray[np.i
     # Where midnight is skipped, the day begins right after the last moment that was there before.
     # Not `shift_forward`: it is an hour late where the gap is a whole day (pandas 3.1).
     skipped = np.asarray(local.isna())
+    # A date that was left out is no day of its own, unlike one in which clocks were set forward.
+    left_out = np.zeros(len(edges), dtype=bool)
+    for hours in (-_LONGEST_CHANGE, _LONGEST_CHANGE):
+        near = edges[skipped] + pd.Timedelta(hours, "h")
+        found = near.tz_localize(zone, ambiguous=twice[skipped], nonexistent="NaT")
+        left_out[skipped] |= np.asarray(found.isna())
     last = edges[skipped].tz_localize(zone, ambiguous=twice[skipped], nonexistent="shift_backward")
     moments[skipped] = _as_microseconds(last) + 1
-    # A date that was left out begins with the one after it: no day of its own.
-    return np.unique(moments)
+    return np.unique(moments[~left_out])
 
 
 def _as_microseconds(stamps: pd.DatetimeIndex) -> npt.NDArray[np.int64]:

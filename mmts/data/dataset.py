@@ -26,7 +26,7 @@ from mmts.data.cache.tables import cache_folder, choose_cache, digest_source, lo
 from mmts.data.calendar_features import build_calendar, check_holidays
 from mmts.data.config import DataConfig
 from mmts.data.dataset_faults import describe_absences, faults_of_clock, faults_of_items
-from mmts.data.detection import MAX_GRID_GROWTH, MIN_GRID
+from mmts.data.detection import MAX_GRID_GROWTH
 from mmts.data.findings.leaks import find_leaks
 from mmts.data.gathering import WindowGatherer
 from mmts.data.layout import build_schema, fit_schema
@@ -45,6 +45,9 @@ ONE_SERIES = "series"
 """The `item_id` of a target stream that has no item column."""
 
 logger = logging.getLogger(__name__)
+
+_LONGEST_CALENDAR = 20_000_000
+"""Places that the calendar of all items may have for few rows as well: 231 days of seconds."""
 
 
 @dataclass(frozen=True)
@@ -311,13 +314,13 @@ def _calendar_stream(
         known = max(known, int(target.available[target.available < NEVER].max()))
     # Two periods more than needed: origins, and items, may stand between the places of this grid.
     count = int(schema.clock.elapsed(first, known)) + schema.horizon + 3
-    if count > MAX_GRID_GROWTH * int(lengths.sum()) + MIN_GRID:
+    if count > MAX_GRID_GROWTH * int(lengths.sum()) + _LONGEST_CALENDAR:
         ends = np.array([int(first), known])
         begin, end = format_times(ends, schema.has_time_zone, schema.time_zone)
         raise DataError(
             f"stream {schema.target_stream!r}: one calendar for all items, from {begin} to {end}, "
-            f"would have {count:,} places of {schema.clock}. Correct years that are wrong, or take "
-            "out items that lie far from the others."
+            f"would have {count:,} places of {schema.clock}. Correct years that are wrong, take "
+            "out items that lie far from the others, or forecast them apart."
         )
     steps = torch.arange(count)
     edges = schema.clock.advance(first, steps).numpy()

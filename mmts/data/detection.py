@@ -52,8 +52,8 @@ def find_clock(table: Table, stream: StreamConfig) -> FoundClock:
         )
     if stream.frequency is not None:
         clock = Clock(every=microseconds(stream.frequency))
-        begin = _time_of_day(_local(table, zone)) if zone is not None else None
-        if begin is not None and clock.every % DAY == 0:
+        begin = _begin_of_days(table, zone) if clock.every % DAY == 0 else None
+        if begin is not None:
             clock = Clock(every=clock.every // DAY, unit="day", time_zone=zone, offset=begin)
         return FoundClock(clock, stamp)
     calendar = _detect_calendar(table, zone)
@@ -77,12 +77,16 @@ def first_off_grid(table: Table, found: FoundClock) -> int | None:
     """Return the first row that does not stand on its item's grid, or shares a place of it."""
     assert table.times is not None and found.clock is not None
     for run in table.iterate_runs():
-        starts = starts_of(table.times[run.rows], *found)
+        times = table.times[run.rows]
+        starts = starts_of(times, *found)
         origins, places = _places(run, starts, found.clock)
         off = found.clock.advance(as_tensor(origins), as_tensor(places)).numpy() != starts
         shared = np.diff(places) == 0
         shared[run.last[:-1]] = False
         off[1:] |= shared
+        if found.clock.offset:
+            # A date lies in its day, and a month in its own; any other time may lie in two days.
+            off |= ~_begins_day(times, found.clock)
         if off.any():
             return int(run.rows.start) + int(off.argmax())
     return None
@@ -187,27 +191,19 @@ def _count_steps(table: Table) -> tuple[Places, Places, int]:
 
 
 def _detect_calendar(table: Table, zone: str | None) -> Clock | None:
-    """Return a clock of months, or of local days, where every stamp is the edge of one.
-
-    A day may begin at any time, which is then the same for all.
-    """
+    """Return a clock of months, or of local days, where every stamp is the edge of one."""
     assert table.times is not None
     distinct, _, _ = _count_steps(table)
     if not len(distinct) or distinct[0] < _SHORTEST_DAY:
         return None
-    local = _local(table, zone)
-    begin = _time_of_day(local)
-    if begin is None:
-        return None
-    unit: Literal["month", "day"]
-    is_far = begin == 0 and distinct[0] >= _SHORTEST_MONTH
+    local, begin = _local(table, zone), _begin_of_days(table, zone)
+    is_far = distinct[0] >= _SHORTEST_MONTH and _all_midnight(local)
     if is_far and (local.is_month_start.all() or local.is_month_end.all()):
-        unit = "month"
-    elif zone is not None:
-        unit = "day"
+        units = Clock(every=1, unit="month", time_zone=zone)
+    elif begin is not None:
+        units = Clock(every=1, unit="day", time_zone=zone, offset=begin)
     else:
         return None
-    units = Clock(every=1, unit=unit, time_zone=zone, offset=begin)
     steps = [
         run.steps(_places(run, starts_of(table.times[run.rows], units, "start", 0), units)[1])
         for run in table.iterate_runs()
@@ -238,12 +234,37 @@ def _places(run: ItemRun, starts: Places, clock: Clock) -> tuple[Places, Places]
 def _local(table: Table, zone: str | None) -> pd.DatetimeIndex:
     """Return the stamps of all rows that count, as the clock on the wall shows them."""
     assert table.times is not None
-    stamps = pd.DatetimeIndex(table.times[table.counted()].astype("datetime64[us]"))
+    return _on_the_wall(table.times[table.counted()], zone)
+
+
+def _on_the_wall(times: Places, zone: str | None) -> pd.DatetimeIndex:
+    stamps = pd.DatetimeIndex(times.astype("datetime64[us]"))
     return stamps if zone is None else stamps.tz_localize("UTC").tz_convert(zone).tz_localize(None)
+
+
+def _begins_day(times: Places, clock: Clock) -> npt.NDArray[np.bool_]:
+    """Tell of each moment whether a day begins with it, by the day or by the clock on the wall."""
+    local = _on_the_wall(times, clock.time_zone)
+    by_wall = np.asarray(local - local.normalize() == pd.Timedelta(clock.offset, "us"), dtype=bool)
+    by_day: npt.NDArray[np.bool_] = clock.floor(as_tensor(times)).numpy() == times
+    return by_wall | by_day
 
 
 def _all_midnight(local: pd.DatetimeIndex) -> bool:
     return not len(local) or _time_of_day(local) == 0
+
+
+def _begin_of_days(table: Table, zone: str | None) -> int | None:
+    """Return the time of day of all stamps, where days of a zone begin with it; else None.
+
+    Midnights are such. Another time of day may be that of days of UTC, or of any 24 hours, until
+    clocks were changed between two rows.
+    """
+    if zone is None:
+        return None
+    begin = _time_of_day(_local(table, zone))
+    has_changed = begin and _time_of_day(_local(table, None)) is None
+    return begin if begin == 0 or has_changed else None
 
 
 def _time_of_day(local: pd.DatetimeIndex) -> int | None:

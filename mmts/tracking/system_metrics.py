@@ -6,6 +6,7 @@ import logging
 import threading
 from types import TracebackType
 
+from mmts.gpu_lock import RECORDING
 from mmts.tracking.run import TrackedRun
 
 _FIRST = 2.0
@@ -91,6 +92,13 @@ class _Meter:
         # Torch types only a part of this module.
         if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             return {}
+        # For as long as a step is recorded, a moment.
+        with RECORDING:
+            return self._ask_gpu()
+
+    def _ask_gpu(self) -> dict[str, float]:
+        import torch
+
         place = torch.cuda.current_device()
         # None of these waits for the device.
         free, total = torch.cuda.mem_get_info(place)

@@ -121,7 +121,7 @@ def _faults(config: TrainingConfig, processes: Processes) -> Iterator[str]:
         )
     elif name == "mps" and count > 1:
         yield f"training.devices: {count} processes cannot share mps. Take accelerator=cpu."
-    if count > 1 and config.cuda_graph:
+    if count > 1 and config.cuda_graph and name in ("gpu", "cuda"):
         yield f"training.cuda_graph: the steps of {count} processes are not recorded. Leave it out."
     if count > 1 and not distributed.is_available():
         yield f"training.devices: this torch cannot train in {count} processes. Take 1."

@@ -45,7 +45,7 @@ class _TimeLeft(ProgressColumn):
 def _read_here(task: Task) -> float:
     """Return how many windows were read since the bar began."""
     before: float = task.fields["read_before"]
-    return task.completed - before
+    return max(0.0, task.completed - before)
 
 
 class EpochProgress(pl.Callback):
@@ -61,7 +61,7 @@ class EpochProgress(pl.Callback):
         self.began = 0.0
         self.first_epoch = 0
         self.batch_size = 0
-        self.is_new = False
+        self.is_new = self.is_partial = False
         self.bar: Progress | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -89,6 +89,9 @@ class EpochProgress(pl.Callback):
             transient=True,
         )
         done = trainer.current_epoch
+        if self.is_partial:
+            # Of an epoch within which a training went on nobody knows how long it takes.
+            self.began, self.first_epoch, self.is_partial = time.monotonic(), done, False
         done_here = done - self.first_epoch
         seconds = (time.monotonic() - self.began) / done_here if done_here else None
         self.bar.add_task(
@@ -105,7 +108,7 @@ class EpochProgress(pl.Callback):
         now = time.monotonic()
         if self.bar is not None and self.is_new:
             # A training that goes on within an epoch has read a part of it before.
-            self.is_new = False
+            self.is_new, self.is_partial = False, num_steps > 1
             self.bar.update(
                 self.bar.task_ids[0], read_before=(num_steps - 1) * self.batch_size, refresh=False
             )

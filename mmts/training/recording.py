@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmts.data.batch import Batch
 from mmts.errors import TrainingError
+from mmts.gpu_lock import RECORDING
 from mmts.training.optimisation import Optimisation
 
 NUM_BEFORE = 3
@@ -34,12 +35,12 @@ class CudaGraph:
         """Record a step, which is not taken; raises TrainingError where it cannot be."""
         self.graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(self.graph):
+            with RECORDING, torch.cuda.graph(self.graph):
                 self.taken = take()
         except RuntimeError as error:
             # That of the end of the recording says only that something failed before.
             cause = error.__context__ or error
-            if isinstance(cause, torch.OutOfMemoryError):
+            if not isinstance(cause, Exception) or isinstance(cause, torch.OutOfMemoryError):
                 raise cause from None
             said = str(cause).partition("\n")[0]
             raise TrainingError(
@@ -76,9 +77,9 @@ class RecordedSteps:
 
     def take(self, batch: Batch, step: int) -> Taken:
         """Take a step, counted from 0; returns its loss and the norm of its gradients."""
-        if self.batch is None:
-            # The first batch of an epoch is as large as any.
-            self.batch = batch.map(torch.clone)
+        if self.batch is None or (self.recording is None and len(batch) > len(self.batch)):
+            # The first batch is as large as any, unless a training goes on at the end of an epoch.
+            self.batch, self.num_before = batch.map(torch.clone), 0
         if [t.shape for t in batch.tensors] != [t.shape for t in self.batch.tensors]:
             return self.optimisation.take(batch, step)
         copy_batch(batch, self.batch)

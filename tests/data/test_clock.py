@@ -182,6 +182,12 @@ def test_a_day_of_the_gas_trade_begins_at_six_on_the_local_clock(day: str, hours
     assert (clock.shortest, clock.longest) == (23 * HOUR, 25 * HOUR)
 
 
+def test_only_a_day_may_begin_at_another_time_than_midnight() -> None:
+    for unit in ("month", "microsecond"):
+        with pytest.raises(ValueError, match="only a day"):
+            Clock.model_validate({"every": 1, "unit": unit, "offset": HOUR})
+
+
 def test_a_day_whose_midnight_is_skipped_begins_after_the_gap() -> None:
     clock = Clock(every=1, unit="day", time_zone="America/Sao_Paulo")
     begin = advance(clock, midnight("2018-11-03", "America/Sao_Paulo"), 1)
@@ -196,11 +202,13 @@ def test_a_day_whose_midnight_is_skipped_begins_after_the_gap() -> None:
         ("Pacific/Kwajalein", "1993-08-20", "1993-08-22"),
     ],
 )
-def test_a_date_that_never_was_is_no_day(zone: str, before: str, after: str) -> None:
-    clock = Clock(every=1, unit="day", time_zone=zone)
-    start = midnight(before, zone)
+@pytest.mark.parametrize("hours", [0, 2.5, 6, 12, 23.5])
+def test_a_date_that_never_was_is_no_day(zone: str, before: str, after: str, hours: float) -> None:
+    offset = int(hours * HOUR)
+    clock = Clock(every=1, unit="day", time_zone=zone, offset=offset)
+    start = midnight(before, zone) + offset
     assert local(advance(clock, start, 1), zone).date() == date.fromisoformat(after)
-    assert elapsed(clock, start, midnight(after, zone)) == 1
+    assert elapsed(clock, start, midnight(after, zone) + offset) == 1
 
 
 def test_quarters_and_years_start_in_any_month() -> None:

@@ -154,6 +154,27 @@ def test_a_forecast_of_gas_days_stands_at_six(tmp_path: Path, stated: dict[str, 
     assert window.available[0, -1] == 0
 
 
+@pytest.mark.parametrize("stated", [{}, {"frequency": "1d"}])
+def test_days_of_24_hours_are_no_local_days_before_clocks_were_changed(
+    tmp_path: Path, stated: dict[str, Any]
+) -> None:
+    # Midnight in Greenwich is one o'clock in Berlin, until spring.
+    rows = series(pd.date_range("2023-11-05", "2024-03-20", freq="D", tz="UTC"))
+    config = settings("3d", BERLIN, sales={"context_length": "3d", **stated})
+    forecaster = untrained(tmp_path, {"sales": rows}, config)
+    assert str(forecaster.info.data_schema.clock) == "1d"
+
+
+def test_a_row_at_another_time_is_no_gas_day(tmp_path: Path) -> None:
+    begins = pd.date_range("2024-01-01 06:00", "2024-12-31 06:00", freq="D", tz=BERLIN)
+    rows = series(begins)
+    config = settings("3d", BERLIN, sales={"context_length": "3d"})
+    forecaster = untrained(tmp_path, {"sales": rows}, config)
+    dates = series(begins.normalize())
+    with pytest.raises(DataError, match=r"does not stand on a grid of 1d in Europe/Berlin from 06"):
+        forecaster.predict({"sales": dates})
+
+
 def test_weeks_stay_weeks_across_a_change_of_clocks_and_a_leap_day(tmp_path: Path) -> None:
     rows = series(pd.date_range("2022-01-03", "2024-12-30", freq="7D", tz=BERLIN))
     config = settings("14d", BERLIN, sales={"context_length": "28d"})

@@ -80,6 +80,23 @@ def test_steps_played_back_are_the_steps_of_the_batches_that_are_given(world: Pa
         assert torch.equal(weight, weights[name]), name
 
 
+def test_a_training_that_goes_on_at_the_end_of_an_epoch_records_a_whole_batch(world: Path) -> None:
+    training = Training(world)
+    recordings: list[Repetition] = []
+
+    def record(take: Callable[[], Taken]) -> Repetition:
+        recordings.append(Repetition(take))
+        return recordings[-1]
+
+    steps = RecordedSteps(training.optimisation, record)
+    training.batches = [training.batches[-1], *training.batches]
+    training.run(steps.take)
+    assert len(recordings) == 1
+    assert steps.batch is not None
+    assert len(steps.batch) == 16
+    assert recordings[0].num_plays == len(training.batches) - 2 - NUM_BEFORE
+
+
 def test_a_copied_batch_holds_all_that_the_other_holds(world: Path) -> None:
     dataset = load_dataset(load_config(world).data)
     one, other = (dataset.windows("train").gather(torch.arange(n, n + 4)) for n in (0, 50))
