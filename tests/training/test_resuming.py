@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -273,6 +274,14 @@ def test_a_finished_training_is_left_as_it_is(config: ExperimentConfig, whole: P
     assert not read_state(whole).tensors
 
 
+def test_a_finished_training_without_its_history_is_still_finished(
+    whole: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(whole, tmp_path / "run")
+    (folder / "history.jsonl").unlink()
+    assert resume(folder).best_loss == resume(whole).best_loss
+
+
 @pytest.fixture
 def stopped(config: ExperimentConfig, tmp_path: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
@@ -280,6 +289,16 @@ def stopped(config: ExperimentConfig, tmp_path: Path) -> Path:
         with pytest.raises(KeyboardInterrupt):
             train(config, tmp_path / "run")
     return tmp_path / "run"
+
+
+def test_the_config_of_a_run_is_written_once(stopped: Path) -> None:
+    def look() -> tuple[bytes, int]:
+        path = stopped / "config.yaml"
+        return path.read_bytes(), path.stat().st_mtime_ns
+
+    before = look()
+    resume(stopped)
+    assert look() == before
 
 
 def test_another_experiment_is_refused_with_what_differs(
