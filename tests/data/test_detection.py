@@ -299,7 +299,10 @@ def test_gaps_of_many_items_are_refused_where_they_are_too_long_together(
         load(tmp_path, frames, settings)
 
 
-def test_items_too_far_apart_for_one_calendar_are_refused(tmp_path: Path) -> None:
+def test_items_too_far_apart_for_one_calendar_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmts.data.dataset._LONGEST_CALENDAR", 1_000_000)
     frames, settings = make_frames(), make_settings()
     settings["data"]["streams"]["clock"] = {"calendar": ["hour"]}
     old = frames["load"][frames["load"]["item"] == "north"].assign(item="old")
