@@ -49,7 +49,7 @@ class Clock(Config):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.offset and self.unit != "day":
-            raise ValueError("offset: only a day may begin at another time than the first")
+            raise ValueError("offset: only a clock of days has one. Take it out.")
         return self
 
     @property

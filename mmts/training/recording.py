@@ -58,7 +58,7 @@ class CudaGraph:
 class RecordedSteps:
     """Takes steps as an `Optimisation` does, but most of them by playing one back.
 
-    A step is a thousand small calculations. To ask a GPU for each takes longer than most of them,
+    A step is very many small calculations. To ask a GPU for each takes longer than most of them,
     so that it would be idle for most of the time. A batch of another shape than the recorded one,
     as the last of an epoch, is gone through calculation by calculation. What is drawn is the same
     either way: it depends on the seed that the device has when a step begins.

@@ -184,7 +184,7 @@ def test_a_day_of_the_gas_trade_begins_at_six_on_the_local_clock(day: str, hours
 
 def test_only_a_day_may_begin_at_another_time_than_midnight() -> None:
     for unit in ("month", "microsecond"):
-        with pytest.raises(ValueError, match="only a day"):
+        with pytest.raises(ValueError, match="only a clock of days"):
             Clock.model_validate({"every": 1, "unit": unit, "offset": HOUR})
 
 
