@@ -103,6 +103,9 @@ def train_and_forecast(
     with tempfile.TemporaryDirectory() as folder:
         result = train(config, Path(folder) / "run")
         forecaster = Forecaster.from_checkpoint(result.checkpoint)
+        if torch.cuda.is_available() and config.training.accelerator in ("auto", "gpu"):
+            # Where it was trained; thousands of windows take minutes on one core.
+            forecaster.model.to("cuda")
         forecasts = {
             split: forecast_windows(forecaster, dataset.windows(split))
             for split in ("validation", "test")

@@ -19,8 +19,9 @@ import pandas as pd
 from mmts.data.config import ReadingConfig
 from mmts.data.reading.blocks import Block, iterate_blocks
 from mmts.data.reading.dialect import read_header, require_unique_names
-from mmts.data.reading.faults import Rows
+from mmts.data.reading.faults import Rows, first_line
 from mmts.data.reading.opening import open_text
+from mmts.data.reading.parquet import iterate_parquet, parquet_names
 from mmts.data.reading.sources import Source, find_files, is_parquet, name_of
 from mmts.errors import DataError
 
@@ -29,7 +30,7 @@ CellKind = Literal["number", "word", "key"]
 of a key stands for 'missing'."""
 
 CHUNK_ROWS = 1 << 16
-"""Rows of a chunk, of Parquet files and data frames."""
+"""Rows of a chunk at most, of Parquet files and data frames."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,7 @@ def _names_of_file(path: Path, reading: ReadingConfig, wanted: Collection[str]) 
             names = read_header(stream, str(path), reading, wanted).names
         # A delimiter at the end of each line makes no column.
         return names[:-1] if len(names) > 1 and not names[-1] else names
-    with _open_parquet(path) as file:
-        names = tuple(name.strip() for name in file.schema_arrow.names)
+    names = tuple(name.strip() for name in parquet_names(path))
     require_unique_names(names, str(path))
     return names
 
@@ -108,44 +108,15 @@ def _chunks_of_frame(
         yield Chunk(columns, replace(rows, first=1 + begin), len(part))
 
 
-def _open_parquet(path: Path) -> Any:
-    # As heavy as it is, a forecast from CSV files does not need it.
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: not a Parquet file: {_first_line(error)}.") from None
-
-
 def _chunks_of_parquet(
     path: Path, kinds: Mapping[str, CellKind], size: int | None
 ) -> Iterator[Chunk]:
-    import pyarrow as pa
-
-    with _open_parquet(path) as file:
-        raw = {name.strip(): name for name in file.schema_arrow.names}
-        first = 1
-        batches = file.iter_batches(
-            batch_size=size or CHUNK_ROWS, columns=[raw[name] for name in kinds]
-        )
-        while True:
-            try:
-                batch = next(batches, None)
-            except (pa.ArrowException, OSError) as error:
-                raise DataError(f"{path}: cannot be read: {_first_line(error)}.") from None
-            if batch is None:
-                return
-            # What pandas once wrote beside the columns may be anything, and is read all the same.
-            frame = batch.replace_schema_metadata(None).to_pandas()
-            columns = {name: frame[raw[name]] for name in kinds}
-            yield Chunk(columns, Rows(str(path), first), len(frame))
-            first += len(frame)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".")
+    raw = {name.strip(): name for name in parquet_names(path)}
+    first = 1
+    for frame in iterate_parquet(path, [raw[name] for name in kinds], size or CHUNK_ROWS):
+        columns = {name: frame[raw[name]] for name in kinds}
+        yield Chunk(columns, Rows(str(path), first), len(frame))
+        first += len(frame)
 
 
 def _chunks_of_csv(
@@ -229,7 +200,7 @@ class _Parser:
             frame = self._parse(block, sorted(places.values()), types, missing)
         except pd.errors.ParserError as error:
             raise DataError(
-                f"{block.rows.where}: not a well-formed CSV table: {_first_line(error)}."
+                f"{block.rows.where}: not a well-formed CSV table: {first_line(error)}."
             ) from None
         except pd.errors.DtypeWarning:
             self._written |= {name for name in names if self._kinds[name] != "number"}

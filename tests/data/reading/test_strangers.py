@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from mmts.data.config import StreamConfig
-from mmts.data.reading import blocks
+from mmts.data.reading import blocks, parquet
 from mmts.data.reading.dialect import not_utf8
 from mmts.data.reading.reader import choose_columns, read_table
 from mmts.data.table import Table
@@ -202,3 +202,49 @@ def test_a_bomb_takes_no_more_memory_than_its_blocks(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     # A file that ends in blank lines is a table.
     assert done.stdout.split() == ["True"] * 3
+
+
+def test_a_chunk_of_a_parquet_file_has_as_many_rows_as_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "long.parquet"
+    texts = [f"{row} {'z' * 1000}" for row in range(500)]
+    pd.DataFrame({"x": range(500), "text": texts}).to_parquet(path)
+    monkeypatch.setattr(parquet, "CHUNK_BYTES", 50_000)
+    lengths = [len(frame) for frame in parquet.iterate_parquet(path, ["x", "text"], 1000)]
+    assert sum(lengths) == 500
+    assert 30 < max(lengths) < 60
+    # What is not read takes no room.
+    assert [len(frame) for frame in parquet.iterate_parquet(path, ["x"], 1000)] == [500]
+
+
+PARQUET_OF_ONE_TEXT = """
+import resource
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmts.data.config import StreamConfig
+from mmts.data.reading.reader import choose_columns, read_table
+
+path, num_rows = Path(sys.argv[1]), 20_000
+words = pa.DictionaryArray.from_arrays(pa.array([0] * num_rows, pa.int32()), ["z" * 500_000])
+times = pa.array(range(num_rows), pa.timestamp("s"))
+pq.write_table(pa.table({"time": times, "news": words}), path, store_schema=False)
+config = StreamConfig.model_validate({"path": "x", "time": "time", "text": ["news"]})
+table = read_table(path, config, choose_columns(path, config))
+assert len(table.words("news").words[-1]) == 500_000
+print(path.stat().st_size, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def test_a_text_that_a_parquet_file_holds_once_is_held_once(tmp_path: Path) -> None:
+    # Written out row by row, it would be ten gigabytes.
+    command = [sys.executable, "-c", PARQUET_OF_ONE_TEXT, str(tmp_path / "a.parquet")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    size, peak = map(int, done.stdout.split())
+    assert size < 1_000_000
+    assert peak < 1_000_000_000
