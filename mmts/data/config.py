@@ -277,7 +277,8 @@ class DataConfig(Config):
     cache: Literal["auto", "always", "never"] = Field(
         "auto",
         description="Whether parsed files are kept as memory maps, for streams larger than memory "
-        "and a faster start; auto: those of more than 64 MB.",
+        "and a faster start; auto: where a stream has more than 64 MB, of which a packed file "
+        "counts six times.",
     )
     cache_folder: str = Field(
         "~/.cache/mmts", description="Where they are kept; may be deleted at any time."

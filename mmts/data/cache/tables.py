@@ -16,6 +16,7 @@ from mmts.data.cache.digests import digest_of, file_digest
 from mmts.data.cache.entries import EntryCache, EntryWriter, scratch_folder
 from mmts.data.cache.spoken import Spoken
 from mmts.data.config import DataConfig, ItemFrom, StreamConfig
+from mmts.data.reading.opening import is_packed
 from mmts.data.reading.reader import read_table
 from mmts.data.reading.sinks import ColumnSink
 from mmts.data.reading.sources import Source, find_files, item_of, place_of
@@ -25,6 +26,10 @@ from mmts.errors import CacheError, ConfigError, DataError
 
 MIN_BYTES = 64_000_000
 """Size of a stream's files above which `cache: auto` keeps them."""
+
+PACKING = 6
+"""How many times as large a packed file is likely to be when unpacked: tables pack to a fifth and
+to a tenth, and only some formats tell."""
 
 BLOCK = 1_000_000
 """Rows that are copied at once."""
@@ -68,7 +73,9 @@ def cache_folder(config: DataConfig) -> Path:
 
 def _size_of(source: str | Path) -> int:
     try:
-        return sum(file.stat().st_size for file in find_files(source))
+        return sum(
+            file.stat().st_size * (PACKING if is_packed(file) else 1) for file in find_files(source)
+        )
     except DataError:
         # The reader will say so, of this file and of all others.
         return 0

@@ -35,6 +35,9 @@ _NOT_TEXT = (
     (b"7z\xbc\xaf", "a 7z archive; unpack it"),
     (b"(\xb5/\xfd", "a zstd archive; unpack it"),
 )
+_PACKED: dict[str, Callable[[Path, str], Any]] = {
+    ".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open
+}  # fmt: skip
 _PACKED_FAULTS = (OSError, EOFError, zipfile.BadZipFile, lzma.LZMAError, zlib.error)
 _PIECE = 1 << 16
 
@@ -71,15 +74,17 @@ def open_text(path: Path, encoding: str | None) -> Iterator[BinaryIO]:
         raise DataError(f"{path}: cannot be read: {error}.") from None
 
 
+def is_packed(path: Path) -> bool:
+    """Tell whether a file is unpacked while it is read, as its name says."""
+    return path.suffix.lower() in (".zip", *_PACKED)
+
+
 def _unpacked(path: Path) -> io.BufferedReader:
     suffix = path.suffix.lower()
     if suffix == ".zip":
         return _only_member(path)
-    packed: dict[str, Callable[[Path, str], Any]] = {
-        ".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open
-    }  # fmt: skip
-    if suffix in packed:
-        raw = packed[suffix](path, "rb")
+    if suffix in _PACKED:
+        raw = _PACKED[suffix](path, "rb")
         return io.BufferedReader(cast(io.RawIOBase, raw), _PIECE)
     return path.open("rb")
 

@@ -309,8 +309,16 @@ class _RawTable:
             return None
         available = self._growing["available"].finish()
         if self._available.are_dates:
-            logger.info("%s: rows are available at the end of their day", where)
             available = available + DAY
+        num_cells, num_ended = self._available.num_cells, self._available.num_ended
+        if self._available.are_dates or num_ended == num_cells > 0:
+            logger.info("%s: rows are available at the end of their day", where)
+        elif num_ended:
+            logger.warning(
+                "%s: %d of %d cells of column %r name a day and no time of day: those rows count "
+                "as available at its end",
+                where, num_ended, num_cells, self._stream.available_at,
+            )  # fmt: skip
         has_offset = bool(self._available.has_offset)
         if not has_offset and self._stream.time_zone is not None:
             available, has_offset = localize_latest(available, self._stream.time_zone), True

@@ -11,32 +11,31 @@ import re
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from mmts.data.config import ReadingConfig
 from mmts.data.reading.cells import NumberReader, is_time_like, plain_values
 from mmts.data.reading.faults import Faults, Rows
 from mmts.data.reading.formats import epoch_of, formats_of, is_pattern, parse_format
+from mmts.data.reading.iso_times import (
+    YEAR_FIRST,
+    Flags,
+    Times,
+    as_utc,
+    microseconds,
+    parse_iso,
+    parse_quickly,
+    to_iso,
+)
 from mmts.data.reading.sinks import ColumnSink, MemorySinks
 from mmts.data.reading.zones import FIRST_TIME, LAST_TIME
 from mmts.errors import DataError
-
-Times = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
 
 UNIX = {"unix_s": 1_000_000, "unix_ms": 1_000, "unix_us": 1}
 """Microseconds of one step of each format that counts since 1970, in UTC."""
 
 DAY = 86_400_000_000
 _WRITE = "Write it as 2013-10-01 14:00."
-_NO_TIME = np.iinfo(np.int64).min
-_HAS_OFFSET = re.compile(r"\d:?\d{2}(?:\.\d+)?\s*(?:Z|[+-]\d{2}(?::?\d{2})?)$")
-_YEAR_FIRST = re.compile(
-    r"(\d{4})([-/. ])(\d{1,2})\2(\d{1,2})(?:[T ]\s*(\d{1,2}):(\d{2})(?::(\d{2})([.,]\d+)?)?)?"
-    r"\s*(Z|UTC|GMT|[+-]\d{2}:?(?:\d{2})?)?",
-    re.ASCII,
-)
 _DATE = re.compile(r"\d{4}(?:([-/. ]?)\d{1,2}(\1\d{1,2})?)?", re.ASCII)
 _MIDNIGHT = re.compile(r"24:00(:00(\.0+)?)?")
 _LEAP_SECOND = re.compile(r":60(\.0+)?\b")
@@ -48,7 +47,8 @@ class StampReader:
 
     has_offset: whether the cells state one, or count since 1970; None before the first chunk.
     are_dates: whether all came as datetimes of a data frame and lie at midnight.
-    to_end: whether a date without a time of day counts from the end of that day.
+    to_end: whether a date without a time of day counts from the end of that day; num_ended: how
+    many of all num_cells did.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class StampReader:
     ) -> None:
         self.has_offset: bool | None = None
         self.are_dates = True
+        self.num_ended = self.num_cells = 0
         self._column = column
         self._pattern = reading.time_format
         self._sink = sink
@@ -78,6 +79,7 @@ class StampReader:
     def add(self, cells: pd.Series, rows: Rows, faults: Faults) -> None:
         """Read the cells of a chunk."""
         cells = plain_values(cells)
+        self.num_cells += len(cells)
         if is_time_like(cells.dtype):
             self._append(self._read_datetimes(cells, rows, faults), rows, faults)
             return
@@ -86,7 +88,7 @@ class StampReader:
             self._append(self._read_epochs(cells, rows, faults), rows, faults)
             return
         if self._pattern is None and not self._to_end and self._foreign is None:
-            times = _parse_quickly(cells)
+            times = parse_quickly(cells)
             if times is not None:
                 self._note_offsets(np.zeros(len(times), dtype=bool), rows, cells, faults)
                 self._append(times, rows, faults)
@@ -106,7 +108,7 @@ class StampReader:
                 "Correct it, or time_format of the stream.",
             )  # fmt: skip
             self._set_offset("%z" in self._pattern, rows, 0, text, faults)
-            times = _microseconds(parsed)
+            times = microseconds(parsed)
             self._append(self._end_of_days(times, text, rows, faults), rows, faults)
             return
         self._append(self._read_plain(text, missing, rows, faults), rows, faults)
@@ -158,7 +160,7 @@ class StampReader:
         faults.add_mask(rows, missing, self._column, "the time is empty", _WRITE, "empty")
         has_zone = isinstance(cells.dtype, pd.DatetimeTZDtype)
         self._set_offset(has_zone, rows, 0, cells, faults)
-        times = _microseconds(cells)
+        times = microseconds(cells)
         self.are_dates &= not has_zone and not (times % DAY).any()
         return times
 
@@ -183,7 +185,7 @@ class StampReader:
         if self._foreign is not None:
             self._try_formats(text, missing, rows)
             return np.zeros(len(text), dtype=np.int64)
-        parsed, offsets = _parse_iso(text)
+        parsed, offsets = parse_iso(text)
         bad = parsed.isna().to_numpy() & ~missing
         if bad.any():
             parsed, offsets, bad = self._parse_again(text, parsed, offsets, bad)
@@ -198,18 +200,18 @@ class StampReader:
         self._note(bad, text, rows, faults, *self._said_of(bad, good, text))
         if good.any():
             self._note_offsets(offsets, rows, text, faults, good)
-        return self._end_of_days(_microseconds(parsed), text, rows, faults)
+        return self._end_of_days(microseconds(parsed), text, rows, faults)
 
     def _parse_again(
         self, text: pd.Series, parsed: pd.Series, offsets: Flags, bad: Flags
     ) -> tuple[pd.Series, Flags, Flags]:
         """Read with other marks what is not quite ISO 8601, such as a second blank."""
-        again = text[bad].map(_to_iso)
-        more, more_offsets = _parse_iso(again)
+        again = text[bad].map(to_iso)
+        more, more_offsets = parse_iso(again)
         offsets = offsets.copy()
         offsets[bad] = more_offsets
-        parsed = _as_utc(parsed)
-        parsed.loc[bad] = _as_utc(more).to_numpy()
+        parsed = as_utc(parsed)
+        parsed.loc[bad] = as_utc(more).to_numpy()
         return parsed, offsets, parsed.isna().to_numpy() & bad
 
     @staticmethod
@@ -232,7 +234,7 @@ class StampReader:
             place = int(np.flatnonzero(~missing)[worst])
             self._misfit = (rows, place, str(present.iloc[worst]), int((~best).sum()))
         self._fitting = {
-            pattern: hash((digest, _microseconds(parsed[pattern]).tobytes()))
+            pattern: hash((digest, microseconds(parsed[pattern]).tobytes()))
             for pattern, digest in self._fitting.items()
             if fits[pattern].all()
         }
@@ -253,7 +255,7 @@ class StampReader:
             return "is a leap second, which has no place on the clock", (
                 "Take the row out, or write it as the second before."
             )
-        match = _YEAR_FIRST.fullmatch(cell)
+        match = YEAR_FIRST.fullmatch(cell)
         if match is not None or _YEAR.fullmatch(cell):
             return "is no date of the calendar", "Correct it."
         if self._first is not None or good[: int(bad.argmax())].any():
@@ -309,13 +311,17 @@ class StampReader:
         if not self._to_end:
             return times
         if self._pattern is not None:
-            return times if re.search(r"%[HIMSfpcXT]", self._pattern) else times + DAY
+            if re.search(r"%[HIMSfpcXT]", self._pattern):
+                return times
+            self.num_ended += len(times)
+            return times + DAY
         dates = [_DATE.fullmatch(str(cell).strip()) for cell in text.to_numpy(dtype=object)]
         vague = np.array([d is not None and d[2] is None for d in dates], dtype=bool)
         faults.add_mask(
             rows, vague, self._column, "names no day", "Write it as 2013-10-01.", "vague"
         )
         is_date = np.array([d is not None for d in dates], dtype=bool)
+        self.num_ended += int(is_date.sum())
         return np.where(is_date, times + DAY, times)
 
 
@@ -338,63 +344,3 @@ def _write(cell: Any) -> str:
     if isinstance(cell, (float, np.floating)) and cell.is_integer():
         return str(int(cell))
     return str(cell)
-
-
-def _parse_quickly(cells: pd.Series) -> Times | None:
-    """Read cells that are all of the plainest form, 2013-10-01 14:00:00; None where some are not.
-
-    pyarrow knows nothing but this form, and takes a tenth of the time.
-    """
-    if not isinstance(cells.dtype, pd.StringDtype) or cells.dtype.storage != "pyarrow":
-        return None
-    import pyarrow as pa
-
-    stamps = pa.array(cells.array, from_pandas=True)
-    if stamps.null_count:
-        return None
-    try:
-        parsed = stamps.cast(pa.timestamp("us")).cast(pa.int64())
-    except pa.ArrowInvalid:
-        return None
-    times: Times = parsed.to_numpy()
-    return times
-
-
-def _parse_iso(text: pd.Series) -> tuple[pd.Series, Flags]:
-    """Read ISO 8601, in UTC; NaT where it is not. Tell which cells have an offset."""
-    last = text.max()  # of all words, only now and today mean something to pandas
-    if isinstance(last, str) and last[:1] > "9":
-        text = text.where(text.str[:1] <= "9")
-    try:
-        parsed = pd.to_datetime(text, format="ISO8601", errors="coerce")
-    except ValueError:
-        # Offsets that differ, as in summer and in winter, or that only some rows have.
-        parsed = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=True)
-        found = [_HAS_OFFSET.search(str(c)) is not None for c in text.to_numpy(dtype=object)]
-        return parsed, np.array(found, dtype=bool)
-    has_zone = isinstance(parsed.dtype, pd.DatetimeTZDtype)
-    return parsed, np.full(len(text), has_zone)
-
-
-def _to_iso(cell: str) -> str:
-    match = _YEAR_FIRST.fullmatch(cell.strip())
-    if match is None:
-        return cell.strip()
-    year, _, month, day, hour, minute, second, fraction, offset = match.groups()
-    date = f"{year}-{int(month):02d}-{int(day):02d}"
-    if hour is None:
-        return date
-    offset = "Z" if offset in ("UTC", "GMT") else offset
-    fraction = (fraction or "").replace(",", ".")
-    return f"{date}T{int(hour):02d}:{minute}:{second or '00'}{fraction}{offset or ''}"
-
-
-def _as_utc(times: pd.Series) -> pd.Series:
-    zoned = isinstance(times.dtype, pd.DatetimeTZDtype)
-    plain = times.dt.tz_convert("UTC").dt.tz_localize(None) if zoned else times
-    return plain.astype("datetime64[us]")
-
-
-def _microseconds(times: pd.Series) -> Times:
-    values: Times = _as_utc(times).to_numpy(dtype="datetime64[us]").astype(np.int64)
-    return np.where(values == _NO_TIME, 0, values)

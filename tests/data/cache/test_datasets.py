@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import shutil
 from pathlib import Path
@@ -144,6 +145,20 @@ def test_what_was_repaired_is_said_the_second_time_too(
 def test_small_files_are_not_kept(config_path: Path, tmp_path: Path) -> None:
     load(config_path, "data.cache=auto")
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_packed_file_counts_as_what_it_unpacks_to(
+    config_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = config_path.parent / "load.csv.gz"
+    packed.write_bytes(gzip.compress((config_path.parent / "load.csv").read_bytes()))
+    (config_path.parent / "load.csv").unlink()
+    size, others = packed.stat().st_size, config_path.parent.glob("*.csv")
+    assert max(file.stat().st_size for file in others) < 5 * size
+    for at_least, is_kept in ((7 * size, False), (5 * size, True)):
+        monkeypatch.setattr(table_cache, "MIN_BYTES", at_least)
+        load(config_path, "data.cache=auto", "data.streams.load.path=load.csv.gz")
+        assert (tmp_path / "cache").exists() == is_kept
 
 
 def test_the_fingerprint_is_the_digest_of_the_file(config_path: Path) -> None:

@@ -30,7 +30,9 @@ def write(tmp_path: Path, data: str | bytes, name: str = "load.csv") -> Path:
     return path
 
 
-def test_a_date_of_availability_counts_from_its_end(tmp_path: Path) -> None:
+def test_a_date_of_availability_counts_from_its_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     text = "time,a,known\n2024-07-01,1,2024-07-02\n2024-07-02,1,2024-07-02 12:00\n"
     path = write(tmp_path, text)
     table = read(path, available_at="known")
@@ -40,6 +42,20 @@ def test_a_date_of_availability_counts_from_its_end(tmp_path: Path) -> None:
     local = read(path, available_at="known", **BERLIN)
     assert format_times(local.available, True)[0] == "2024-07-02T22:00:00Z"
     assert list(table.columns) == ["a"]
+    assert "1 of 2 cells of column 'known' name a day and no time of day" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("known", "time_format"), [("2024-07-02", None), ("02.07.2024", "%d.%m.%Y")]
+)
+def test_that_rows_are_available_at_the_end_of_their_day_is_said(
+    known: str, time_format: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path, f"time,a,known\n{known},1,{known}\n")
+    with caplog.at_level("INFO"):
+        table = read(path, available_at="known", time_format=time_format)
+    assert list(format_times(table.available, False)) == ["2024-07-03 00:00:00"]
+    assert caplog.messages == [f"{path}: rows are available at the end of their day"]
 
 
 def test_dates_of_a_data_frame_count_from_their_end_too() -> None:
