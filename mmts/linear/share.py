@@ -45,6 +45,14 @@ class LinearShare(nn.Module):
 _QUARTERS = (1.0, 0.75, 0.5, 0.25, 0.0)
 
 
+CAUTION = 0.02
+"""Part of the loss that the middle of a forecast has to gain to go the whole way; to go half of it,
+a quarter of that."""
+
+_ROUNDING = 1e-6
+"""Relative difference of losses that says nothing."""
+
+
 class Shares(NamedTuple):
     """How far a forecast goes from the linear path, 0, to what the whole model says, 1.
 
@@ -101,6 +109,20 @@ class NetworkShare(nn.Module):
             else:
                 between = _between(linear[..., self.middle], whole[..., self.middle], middle)
                 yield between + spreads[spread]
+
+    def choose(self, losses: Tensor) -> Shares:
+        """Return which of the shares offered are to be chosen for their losses on validation.
+
+        losses: (share,). Not simply the least: the same windows have said when to stop, so that
+        they flatter the network, and by more than it may be worth where it gains little. What each
+        quarter of the way has to gain grows with the way (`CAUTION`), as in ridge regression. At
+        the start, where the network says nothing, all are the same, and the whole way is chosen.
+        """
+        least = losses.min()
+        if bool((losses - least <= _ROUNDING * least.abs()).all()):
+            return Shares()
+        middles = losses.new_tensor([shares.middle for shares in self.offered])
+        return self.offered[int((losses + CAUTION * least.abs() * middles**2).argmin())]
 
     def _spread(self, linear: Tensor, whole: Tensor, share: Tensor | float) -> Tensor:
         """Return how far outputs lie from their middle."""

@@ -46,9 +46,10 @@ class TrainingConfig(Config):
     )
     shrinkage: bool = Field(
         True,
-        description="Whether a forecast goes only a part of the way from the linear path to what "
-        "the whole model says, where that is better on validation: its median or mean, and the "
-        "distances of its other quantiles from there, each by quarters of the way.",
+        description="Whether a forecast goes only as far from the linear path to what the whole "
+        "model says as validation finds worth it: its median or mean, and the distances of its "
+        "other quantiles from there, each by quarters of the way. To go the whole way with the "
+        "median has to gain 2 % of the loss, to go half of it a quarter of that.",
     )
     gradient_clip: float | None = Field(
         1.0, gt=0, description="Largest norm of the gradient; null switches clipping off."

@@ -19,9 +19,6 @@ from mmts.training.recording import CudaGraph, RecordedSteps
 from mmts.training.state import KeptState, model_tensors
 from mmts.training.waiting import Waiting
 
-_ROUNDING = 1e-6
-"""Relative difference of losses that says nothing."""
-
 
 class ForecastingModule(pl.LightningModule):
     """Trains a forecaster on its head's own loss, over observed values only.
@@ -191,14 +188,14 @@ class ForecastingModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Choose the shares, and log the mean loss over all observed values.
 
-        No batch weighs more than its values. Shares below 1 have to be better than rounding: at
-        the start, where the network says nothing, all are the same.
+        No batch weighs more than its values.
         """
         sums = torch.cat([self.validation_sum, self.validation_count[None]])
         *totals, count = self.processes.add_up(sums)
         losses = torch.stack(totals) / count.clamp(min=1)
-        place = int(losses.argmin()) if losses.min() < losses[0] * (1 - _ROUNDING) else 0
-        loss, self.chosen_shares = losses[place], self.offered[place]
+        if self._chooses_shares():
+            self.chosen_shares = self.model.network_share.choose(losses)
+        loss = losses[self.offered.index(self.chosen_shares)]
         self.validation_loss = float(loss)
         if self.model.linear is not None:
             self.model.network_share.chosen.copy_(torch.tensor(self.chosen_shares))

@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from torch import Tensor
 
 from mmts.checkpoint import build_model
 from mmts.config import load_config
@@ -90,6 +91,42 @@ def test_a_forecast_of_the_mean_has_no_spread_to_choose() -> None:
     for shares in share.offered:
         share.chosen.copy_(torch.tensor(shares))
         assert torch.equal(share(linear, whole), whole * shares.middle)
+
+
+def losses_of_middles(gains: dict[float, float], scale: float = 1.0) -> Tensor:
+    """Return the loss of each of the shares offered, the spread of the whole model being best."""
+    offered = NetworkShare(("0.1", "0.5", "0.9")).offered
+    return torch.tensor(
+        [scale * (1 - gains[s.middle] + 0.1 * (1 - s.spread)) for s in offered], dtype=torch.float64
+    )
+
+
+@pytest.mark.parametrize(
+    ("gains", "middle"),
+    [
+        # The whole way for what gains more than the caution beyond any part of it.
+        ({0.0: 0.0, 0.25: 0.02, 0.5: 0.04, 0.75: 0.06, 1.0: 0.08}, 1.0),
+        # Nearly as much is gained half of the way.
+        ({0.0: 0.0, 0.25: 0.02, 0.5: 0.035, 0.75: 0.04, 1.0: 0.041}, 0.5),
+        # Too little to leave what extrapolates.
+        ({0.0: 0.0, 0.25: 0.001, 0.5: 0.002, 0.75: 0.0025, 1.0: 0.003}, 0.0),
+        ({0.0: 0.0, 0.25: -0.1, 0.5: -0.2, 0.75: -0.3, 1.0: -0.4}, 0.0),
+    ],
+)
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 1e4])
+def test_a_small_gain_on_validation_is_not_worth_the_way(
+    gains: dict[float, float], middle: float, scale: float
+) -> None:
+    share = NetworkShare(("0.1", "0.5", "0.9"))
+    assert share.choose(losses_of_middles(gains, scale)) == (middle, 1.0)
+
+
+def test_where_the_network_says_nothing_the_whole_way_is_chosen() -> None:
+    share = NetworkShare(("0.1", "0.5", "0.9"))
+    nothing = dict.fromkeys((0.0, 0.25, 0.5, 0.75, 1.0), 0.0)
+    alike = torch.ones_like(losses_of_middles(nothing))
+    assert share.choose(alike) == (1.0, 1.0)
+    assert share.choose(alike * (1 + 1e-8 * torch.arange(len(alike)))) == (1.0, 1.0)
 
 
 def test_a_training_step_goes_the_whole_way(world: World) -> None:
