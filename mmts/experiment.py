@@ -81,8 +81,8 @@ def resume(
             best_loss=best.validation_loss,
             seconds=state.seconds,
         )
-    if kept.has_model:
-        kept.require_experiment(read_yaml(folder / CONFIG), CONFIG, given=False)
+    if kept.has_model or (folder / CONFIG).exists():
+        kept.require_untouched(read_yaml(folder / CONFIG), CONFIG)
     begun = kept.experiment()
     had_best = state.epoch > 0 or (kept.has_model and begun.model.linear is not None)
     if had_best and not (folder / BEST).exists():

@@ -78,7 +78,9 @@ def lead(
             require_new_folder(folder)
         elif read_state(folder).state != kept.state:
             raise OutputError(f"{folder}: another process has gone on with it. Run this again.")
-        file = _begin_state(folder, config, data.hashes, kept, run_id) if trial is None else None
+        file = None
+        if trial is None:
+            file = _begin_state(folder, config, data.hashes, kept, processes.count, run_id)
         config, model = _begin_model(config, data, file, kept)
         if kept is None or not (folder / CONFIG).exists():
             # Written once, as it also tells when the run began.
@@ -116,6 +118,7 @@ def _begin_state(
     config: ExperimentConfig,
     hashes: dict[str, str],
     kept: KeptState | None,
+    num_processes: int,
     run_id: str | None,
 ) -> StateFile:
     """Write down that a training has begun, or take up what was written."""
@@ -128,13 +131,23 @@ def _begin_state(
                 folder,
                 ", ".join(f"{name} {found}" for name, found in kept.state.versions.items()),
             )
-        return StateFile(folder, kept.state)
+        before = kept.state.num_processes
+        if before not in (None, num_processes):
+            logger.warning(
+                "%s was trained in %d process%s so far, and goes on in %d: dropout draws otherwise "
+                "from here",
+                folder, before, "" if before == 1 else "es", num_processes,
+            )  # fmt: skip
+        file = StateFile(folder, kept.state)
+        file.know(num_processes=num_processes)
+        return file
     settings = config.to_json()
     state = TrainingState(
         given=settings,
         config=settings,
         fingerprint=hashes,
         versions=current_versions(),
+        num_processes=num_processes,
         run_id=run_id,
     )
     file = StateFile(folder, state)

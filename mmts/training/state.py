@@ -36,6 +36,7 @@ class TrainingState(Config):
 
     given: the config that it was begun with. config: the same, with what was chosen for the linear
     path once that is fitted. fingerprint: SHA-256 of every file of the data.
+    num_processes: that trained together; None in what older versions wrote.
     run_id: of MLflow, where one was to be continued or was known when this was written.
     stage: `begun` before the model is there, `trains`, `trained` when the last epoch is over, and
     `finished` when all is kept and recorded. epoch: whole epochs trained; epoch_steps: steps taken
@@ -49,6 +50,7 @@ class TrainingState(Config):
     config: dict[str, Any]
     fingerprint: dict[str, str]
     versions: dict[str, str]
+    num_processes: int | None = None
     run_id: str | None = None
     stage: Stage = "begun"
     num_parameters: int = 0
@@ -120,6 +122,18 @@ class KeptState:
             "\n  ".join([f"{self.folder}: is the run of another experiment than {where}:", *lines])
             + "\n  Go on with what was begun, or train in a new folder."
         )
+
+    def require_untouched(self, settings: dict[str, Any], where: str) -> None:
+        """Make sure that the config that stands in the folder is that of this training.
+
+        Raises RunError with what differs.
+        """
+        if self.has_model:
+            self.require_experiment(settings, where, given=False)
+        elif isinstance(settings.get("model"), dict):
+            # It may hold what was chosen for the linear path, which is fitted once more.
+            model = {**settings["model"], "linear": self.state.given["model"]["linear"]}
+            self.require_experiment({**settings, "model": model}, where, given=True)
 
     def require_data(self, fingerprint: Mapping[str, str]) -> None:
         """Make sure that the data are the same to the byte; raises RunError."""

@@ -320,6 +320,28 @@ def test_a_config_that_was_changed_in_the_folder_is_refused(stopped: Path) -> No
         resume(stopped)
 
 
+def test_a_config_that_was_changed_before_anything_was_trained_is_refused_too(
+    config: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    # After the config is written, which says what was chosen for the linear path.
+    monkeypatch.setattr(leading, "Team", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "run")
+    monkeypatch.undo()
+    assert read_state(tmp_path / "run").state.stage == "begun"
+    path = tmp_path / "run/config.yaml"
+    written = path.read_text()
+    path.write_text(written.replace("max_epochs: 6", "max_epochs: 60"))
+    with pytest.raises(RunError, match=r"training\.max_epochs: 6 in the run, 60 in config\.yaml"):
+        resume(tmp_path / "run")
+    path.write_text(written)
+    assert resume(tmp_path / "run").num_epochs > 0
+    assert path.read_text() == written
+
+
 def test_other_data_are_refused_and_the_stream_is_named(
     config: ExperimentConfig, stopped: Path
 ) -> None:
@@ -406,3 +428,13 @@ def test_rounds_of_what_is_left_of_an_epoch(config: ExperimentConfig) -> None:
         assert len(flat) == BATCHES - num_read
         for batch, same in zip(flat, every[num_read:], strict=True):
             assert torch.equal(batch.target, same.target)
+
+
+def test_another_number_of_processes_is_told_of_and_goes_on(
+    stopped: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert read_state(stopped).state.num_processes == 1
+    rewrite(stopped / RESUME, lambda facts: facts.update(num_processes=2))
+    resume(stopped)
+    assert "was trained in 2 processes so far, and goes on in 1" in caplog.text
+    assert read_state(stopped).state.num_processes == 1
