@@ -110,19 +110,20 @@ class NetworkShare(nn.Module):
                 between = _between(linear[..., self.middle], whole[..., self.middle], middle)
                 yield between + spreads[spread]
 
-    def choose(self, losses: Tensor) -> Shares:
+    def choose(self, losses: Tensor, caution: float = CAUTION) -> Shares:
         """Return which of the shares offered are to be chosen for their losses on validation.
 
-        losses: (share,). Not simply the least: the same windows have said when to stop, so that
-        they flatter the network, and by more than it may be worth where it gains little. What each
-        quarter of the way has to gain grows with the way (`CAUTION`), as in ridge regression. At
-        the start, where the network says nothing, all are the same, and the whole way is chosen.
+        losses: (share,). caution: see `CAUTION`. Not simply the least: the same windows have said
+        when to stop, so that they flatter the network, and by more than it may be worth where it
+        gains little. What each quarter of the way has to gain grows with the way, as in ridge
+        regression. At the start, where the network says nothing, all are the same, and the whole
+        way is chosen.
         """
         least = losses.min()
         if bool((losses - least <= _ROUNDING * least.abs()).all()):
             return Shares()
         middles = losses.new_tensor([shares.middle for shares in self.offered])
-        return self.offered[int((losses + CAUTION * least.abs() * middles**2).argmin())]
+        return self.offered[int((losses + caution * least.abs() * middles**2).argmin())]
 
     def _spread(self, linear: Tensor, whole: Tensor, share: Tensor | float) -> Tensor:
         """Return how far outputs lie from their middle."""
