@@ -77,3 +77,8 @@ def nearest(word: str, known: Iterable[str], otherwise: str = ".") -> str:
     """
     matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean {matches[0]!r}?" if matches else otherwise
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error of another library says first, to stand within a sentence."""
+    return str(error).strip().split("\n")[0].rstrip(".")

@@ -277,8 +277,8 @@ class DataConfig(Config):
     cache: Literal["auto", "always", "never"] = Field(
         "auto",
         description="Whether parsed files are kept as memory maps, for streams larger than memory "
-        "and a faster start; auto: where a stream has more than 64 MB, of which a packed file "
-        "counts six times.",
+        "and a faster start; auto: those of streams with more than 64 MB, where a packed file "
+        "(.gz, .bz2, .xz, .zip) counts six times.",
     )
     cache_folder: str = Field(
         "~/.cache/mmts", description="Where they are kept; may be deleted at any time."

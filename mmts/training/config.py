@@ -48,8 +48,8 @@ class TrainingConfig(Config):
         True,
         description="Whether a forecast goes only as far from the linear path to what the whole "
         "model says as validation finds worth it: its median or mean, and the distances of its "
-        "other quantiles from there, each by quarters of the way. To go the whole way with the "
-        "median has to gain 2 % of the loss, to go half of it a quarter of that.",
+        "other quantiles from there, each by quarters of the way. Of the median (or mean) each "
+        "quarter has to gain more than the one before: the first .13 % of the loss, the last .9 %.",
     )
     gradient_clip: float | None = Field(
         1.0, gt=0, description="Largest norm of the gradient; null switches clipping off."

@@ -6,7 +6,6 @@ import gc
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from itertools import count
 from typing import Any
 
@@ -22,11 +21,6 @@ _distributed: Any = distributed
 
 _trainings = count()
 """Of this process, as torchrun's store remembers where the earlier ones met."""
-
-_LONGEST_WAIT = timedelta(days=1)
-"""For another process. The first one alone calibrates and draws when all have trained, which may
-take longer than the ten minutes that NCCL would wait; a process that is gone is noticed in
-other ways."""
 
 
 @contextmanager
@@ -67,7 +61,6 @@ def joined(config: ExperimentConfig, processes: Processes, store: Any) -> Iterat
         store=store,
         rank=processes.rank,
         world_size=processes.count,
-        timeout=_LONGEST_WAIT,
         device_id=device,
     )
     try:

@@ -132,7 +132,7 @@ def _begin_state(
                 ", ".join(f"{name} {found}" for name, found in kept.state.versions.items()),
             )
         before = kept.state.num_processes
-        if before not in (None, num_processes):
+        if kept.state.stage == "trains" and before not in (None, num_processes):
             logger.warning(
                 "%s was trained in %d process%s so far, and goes on in %d: dropout draws otherwise "
                 "from here",

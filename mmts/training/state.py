@@ -130,10 +130,13 @@ class KeptState:
         """
         if self.has_model:
             self.require_experiment(settings, where, given=False)
-        elif isinstance(settings.get("model"), dict):
-            # It may hold what was chosen for the linear path, which is fitted once more.
-            model = {**settings["model"], "linear": self.state.given["model"]["linear"]}
-            self.require_experiment({**settings, "model": model}, where, given=True)
+            return
+        model, begun = settings.get("model"), self.state.given.get("model") or {}
+        if isinstance(model, dict) and model.get("linear") and begun.get("linear"):
+            # It may say what was chosen for the linear path, which is fitted once more.
+            left_open = {key: "auto" for key, value in begun["linear"].items() if value == "auto"}
+            settings = {**settings, "model": {**model, "linear": {**model["linear"], **left_open}}}
+        self.require_experiment(settings, where, given=True)
 
     def require_data(self, fingerprint: Mapping[str, str]) -> None:
         """Make sure that the data are the same to the byte; raises RunError."""

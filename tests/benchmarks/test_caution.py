@@ -19,7 +19,16 @@ from mmts.linear.share import NetworkShare
 def test_the_parts_of_validation_are_all_of_it(world: Path, tmp_path: Path) -> None:
     config = load_config(world, ["training.max_epochs=2", "training.learning_rate=0.02"])
     forecaster = Forecaster.from_checkpoint(train(config, tmp_path / "run").checkpoint)
-    losses, count = caution.losses_by_part(forecaster, load_dataset(config.data))
+    dataset = load_dataset(config.data)
+    losses, count = caution.losses_by_part(forecaster, dataset)
+    windows = dataset.windows("validation")
+    observed = windows.gather(torch.arange(len(windows))).target_observed.sum(dim=(1, 2)).double()
+    begin, end = windows.windows.origins.min(), windows.windows.origins.max()
+    # In order of time, whatever the order of the windows is: items follow one another in that.
+    passed = (windows.windows.origins - begin).double() / (end - begin + 1)
+    part = (passed * caution.NUM_PARTS).long()
+    assert (part.diff() < 0).any()
+    assert count.tolist() == [float(observed[part == p].sum()) for p in range(caution.NUM_PARTS)]
     share = forecaster.model.network_share
     together = losses.sum(dim=0) / count.sum()
     assert count.min() > 0

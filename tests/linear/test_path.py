@@ -121,6 +121,22 @@ def test_a_small_gain_on_validation_is_not_worth_the_way(
     assert share.choose(losses_of_middles(gains, scale)) == (middle, 1.0)
 
 
+def test_of_a_mean_the_least_share_is_taken_where_all_are_worse_and_losses_may_be_negative() -> (
+    None
+):
+    share = NetworkShare(("mean",))
+    for least, chosen in ((1.0, 0.25), (-1.0, 0.25)):
+        losses = least + torch.tensor([0.3, 0.2, 0.1, 0.0], dtype=torch.float64)
+        assert share.choose(losses).middle == chosen
+    gains = torch.tensor([-0.5, -0.3, -0.2, -0.1], dtype=torch.float64)
+    assert share.choose(-1 + gains).middle == share.choose(1 + gains).middle == 1
+
+
+def test_losses_that_are_no_numbers_choose_nothing() -> None:
+    share = NetworkShare(("0.1", "0.5", "0.9"))
+    assert share.choose(torch.full((len(share.offered),), torch.nan)) == (1.0, 1.0)
+
+
 def test_where_the_network_says_nothing_the_whole_way_is_chosen() -> None:
     share = NetworkShare(("0.1", "0.5", "0.9"))
     nothing = dict.fromkeys((0.0, 0.25, 0.5, 0.75, 1.0), 0.0)

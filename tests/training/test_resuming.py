@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import signal
 import time
@@ -334,9 +335,18 @@ def test_a_config_that_was_changed_before_anything_was_trained_is_refused_too(
     assert read_state(tmp_path / "run").state.stage == "begun"
     path = tmp_path / "run/config.yaml"
     written = path.read_text()
-    path.write_text(written.replace("max_epochs: 6", "max_epochs: 60"))
-    with pytest.raises(RunError, match=r"training\.max_epochs: 6 in the run, 60 in config\.yaml"):
-        resume(tmp_path / "run")
+    assert "reads: auto" not in written
+    changes = {
+        "training.max_epochs": ("max_epochs: 6", "max_epochs: 60"),
+        "model.linear": (written[written.index("  linear:") :].split("\n  w")[0], "  linear: null"),
+        "model": (written[written.index("model:") :].split("\ntraining:")[0], "model: null"),
+        "model.linear.calendar": ("calendar: horizon", "calendar: all"),
+    }
+    for key, change in changes.items():
+        path.write_text(written.replace(*change))
+        assert path.read_text() != written
+        with pytest.raises(RunError, match=f"{re.escape(key)}[^:]*: .* in config.yaml"):
+            resume(tmp_path / "run")
     path.write_text(written)
     assert resume(tmp_path / "run").num_epochs > 0
     assert path.read_text() == written

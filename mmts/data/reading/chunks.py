@@ -19,11 +19,11 @@ import pandas as pd
 from mmts.data.config import ReadingConfig
 from mmts.data.reading.blocks import Block, iterate_blocks
 from mmts.data.reading.dialect import read_header, require_unique_names
-from mmts.data.reading.faults import Rows, first_line
+from mmts.data.reading.faults import Rows
 from mmts.data.reading.opening import open_text
 from mmts.data.reading.parquet import iterate_parquet, parquet_names
 from mmts.data.reading.sources import Source, find_files, is_parquet, name_of
-from mmts.errors import DataError
+from mmts.errors import DataError, first_line
 
 CellKind = Literal["number", "word", "key"]
 """How the cells of a column are taken from a file: as numbers, or as they are written; no value

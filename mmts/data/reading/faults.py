@@ -133,8 +133,3 @@ class RowBook:
     def where(self, row: int) -> str:
         """Return the name of the source of a row of the table."""
         return self.find(row)[0].where
-
-
-def first_line(error: Exception) -> str:
-    """Return what an error of another library says first, to stand within a sentence."""
-    return str(error).strip().split("\n")[0].rstrip(".")

@@ -310,14 +310,15 @@ class _RawTable:
         available = self._growing["available"].finish()
         if self._available.are_dates:
             available = available + DAY
-        num_cells, num_ended = self._available.num_cells, self._available.num_ended
-        if self._available.are_dates or num_ended == num_cells > 0:
+        num_ended, num_timed = self._available.num_ended, self._available.num_timed
+        if self._available.are_dates or (num_ended and not num_timed):
             logger.info("%s: rows are available at the end of their day", where)
         elif num_ended:
             logger.warning(
-                "%s: %d of %d cells of column %r name a day and no time of day: those rows count "
-                "as available at its end",
-                where, num_ended, num_cells, self._stream.available_at,
+                "%s: %d cells of column %r name a day without a time, beside %d that have one: "
+                "those rows count as available at the end of the day. Write the time as well where "
+                "they were available earlier.",
+                where, num_ended, self._stream.available_at, num_timed,
             )  # fmt: skip
         has_offset = bool(self._available.has_offset)
         if not has_offset and self._stream.time_zone is not None:

@@ -35,6 +35,8 @@ UNIX = {"unix_s": 1_000_000, "unix_ms": 1_000, "unix_us": 1}
 """Microseconds of one step of each format that counts since 1970, in UTC."""
 
 DAY = 86_400_000_000
+_LONGEST = 200
+"""Characters of a time at most."""
 _WRITE = "Write it as 2013-10-01 14:00."
 _DATE = re.compile(r"\d{4}(?:([-/. ]?)\d{1,2}(\1\d{1,2})?)?", re.ASCII)
 _MIDNIGHT = re.compile(r"24:00(:00(\.0+)?)?")
@@ -48,7 +50,7 @@ class StampReader:
     has_offset: whether the cells state one, or count since 1970; None before the first chunk.
     are_dates: whether all came as datetimes of a data frame and lie at midnight.
     to_end: whether a date without a time of day counts from the end of that day; num_ended: how
-    many of all num_cells did.
+    many did; num_timed: how many others there were.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class StampReader:
     ) -> None:
         self.has_offset: bool | None = None
         self.are_dates = True
-        self.num_ended = self.num_cells = 0
+        self.num_ended = self.num_timed = 0
         self._column = column
         self._pattern = reading.time_format
         self._sink = sink
@@ -79,7 +81,6 @@ class StampReader:
     def add(self, cells: pd.Series, rows: Rows, faults: Faults) -> None:
         """Read the cells of a chunk."""
         cells = plain_values(cells)
-        self.num_cells += len(cells)
         if is_time_like(cells.dtype):
             self._append(self._read_datetimes(cells, rows, faults), rows, faults)
             return
@@ -321,7 +322,9 @@ class StampReader:
             rows, vague, self._column, "names no day", "Write it as 2013-10-01.", "vague"
         )
         is_date = np.array([d is not None for d in dates], dtype=bool)
-        self.num_ended += int(is_date.sum())
+        # Beyond the calendar it is a way to write that a row is never known.
+        self.num_ended += int((is_date & (times < LAST_TIME - 2 * DAY)).sum())
+        self.num_timed += int((~is_date).sum())
         return np.where(is_date, times + DAY, times)
 
 
@@ -343,4 +346,5 @@ def _has_blank(cells: pd.Series) -> bool:
 def _write(cell: Any) -> str:
     if isinstance(cell, (float, np.floating)) and cell.is_integer():
         return str(int(cell))
-    return str(cell)
+    # Whatever else is so long, is no time; many rows may hold the same book.
+    return str(cell)[:_LONGEST]

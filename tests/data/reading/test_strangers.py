@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gzip
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mmts.data.config import StreamConfig
@@ -204,6 +207,10 @@ def test_a_bomb_takes_no_more_memory_than_its_blocks(tmp_path: Path) -> None:
     assert done.stdout.split() == ["True"] * 3
 
 
+def lengths_of(path: Path, names: list[str], num_rows: int = 1000) -> list[int]:
+    return [len(frame) for frame in parquet.iterate_parquet(path, names, num_rows)]
+
+
 def test_a_chunk_of_a_parquet_file_has_as_many_rows_as_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,40 +218,99 @@ def test_a_chunk_of_a_parquet_file_has_as_many_rows_as_fit(
     texts = [f"{row} {'z' * 1000}" for row in range(500)]
     pd.DataFrame({"x": range(500), "text": texts}).to_parquet(path)
     monkeypatch.setattr(parquet, "CHUNK_BYTES", 50_000)
-    lengths = [len(frame) for frame in parquet.iterate_parquet(path, ["x", "text"], 1000)]
+    lengths = lengths_of(path, ["x", "text"])
     assert sum(lengths) == 500
     assert 30 < max(lengths) < 60
     # What is not read takes no room.
-    assert [len(frame) for frame in parquet.iterate_parquet(path, ["x"], 1000)] == [500]
+    assert lengths_of(path, ["x"]) == [500]
 
 
-PARQUET_OF_ONE_TEXT = """
+def test_one_group_of_rows_of_a_parquet_file_does_not_decide_for_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "CHUNK_BYTES", 50_000)
+    short = pa.table({"x": range(900), "text": ["a"] * 900})
+    with pq.ParquetWriter(tmp_path / "a.parquet", short.schema) as writer:
+        writer.write_table(short.slice(0, 0))
+        writer.write_table(short)
+        writer.write_table(pa.table({"x": [1, 2], "text": ["y" * 60_000, "z" * 60_000]}))
+    assert lengths_of(tmp_path / "a.parquet", ["x", "text"]) == [900, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        (pa.array([["a"], ["b"]]), "list<"),
+        (pa.array([b"a", b"b"]), "binary"),
+        (pa.array([b"a", b"b"], pa.binary(1)), "fixed_size_binary[1]"),
+        (pa.array([{"a": 1}, {"a": 2}]), "struct<a: int64>"),
+    ],
+)
+def test_what_no_cell_can_hold_is_refused(tmp_path: Path, cells: pa.Array, kind: str) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"time": ["2024-01-01", "2024-01-02"], "odd": cells}), path)
+    with pytest.raises(DataError) as caught:
+        lengths_of(path, ["time", "odd"])
+    assert f"column 'odd' holds {kind}" in str(caught.value)
+
+
+def test_a_damaged_parquet_file_is_refused_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    words = [f"word {row % 7}" for row in range(300)]
+    table = pa.table({"time": pd.date_range("2024-01-01", periods=300), "x": words})
+    pq.write_table(table, path, compression="NONE")
+    whole, generator = path.read_bytes(), random.Random(1)
+    refused = 0
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for place in generator.sample(range(len(whole)), 3):
+            damaged[place] ^= 1 << generator.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            lengths_of(path, ["time", "x"])
+        except DataError:
+            refused += 1
+    assert 20 < refused < 300
+
+
+def test_bytes_that_are_no_text_are_refused_where_they_stand(tmp_path: Path) -> None:
+    odd = pa.Array.from_buffers(pa.string(), 2, pa.array([b"a", b"\xff"]).buffers())
+    pq.write_table(pa.table({"x": odd}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"cannot be read: .*UTF8"):
+        lengths_of(tmp_path / "a.parquet", ["x"])
+
+
+PEAK_OF_READING = """
 import resource
 import sys
-from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mmts.data.config import StreamConfig
 from mmts.data.reading.reader import choose_columns, read_table
+from mmts.errors import DataError
 
-path, num_rows = Path(sys.argv[1]), 20_000
-words = pa.DictionaryArray.from_arrays(pa.array([0] * num_rows, pa.int32()), ["z" * 500_000])
-times = pa.array(range(num_rows), pa.timestamp("s"))
-pq.write_table(pa.table({"time": times, "news": words}), path, store_schema=False)
-config = StreamConfig.model_validate({"path": "x", "time": "time", "text": ["news"]})
-table = read_table(path, config, choose_columns(path, config))
-assert len(table.words("news").words[-1]) == 500_000
-print(path.stat().st_size, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+path, role = sys.argv[1:]
+keys = {"text": ["news"]} if role == "text" else {"available_at": "news"}
+config = StreamConfig.model_validate({"path": "x", "time": "time", **keys})
+try:
+    table = read_table(path, config, choose_columns(path, config))
+    print(len(table.words("news").words[-1]))
+except DataError as error:
+    print(len(str(error)))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 
 
-def test_a_text_that_a_parquet_file_holds_once_is_held_once(tmp_path: Path) -> None:
-    # Written out row by row, it would be ten gigabytes.
-    command = [sys.executable, "-c", PARQUET_OF_ONE_TEXT, str(tmp_path / "a.parquet")]
+@pytest.mark.parametrize("role", ["text", "available_at"])
+def test_a_text_that_a_parquet_file_holds_once_is_held_once(tmp_path: Path, role: str) -> None:
+    path, num_rows = tmp_path / "a.parquet", 4000
+    # Written out row by row, it is two gigabytes.
+    words = pa.chunked_array([pa.array(["z" * 500_000] * 100)] * (num_rows // 100))
+    times = pa.array(range(num_rows), pa.timestamp("s"))
+    pq.write_table(pa.table({"time": times, "news": words}), path)
+    assert path.stat().st_size < 2_000_000
+    command = [sys.executable, "-c", PEAK_OF_READING, str(path), role]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    size, peak = map(int, done.stdout.split())
-    assert size < 1_000_000
-    assert peak < 1_000_000_000
+    length, peak = map(int, done.stdout.split())
+    assert (length == 500_000) if role == "text" else (length < 2000)
+    assert peak < 800_000_000

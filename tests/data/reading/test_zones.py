@@ -42,7 +42,10 @@ def test_a_date_of_availability_counts_from_its_end(
     local = read(path, available_at="known", **BERLIN)
     assert format_times(local.available, True)[0] == "2024-07-02T22:00:00Z"
     assert list(table.columns) == ["a"]
-    assert "1 of 2 cells of column 'known' name a day and no time of day" in caplog.text
+    assert "1 cells of column 'known' name a day without a time, beside 1 that have" in caplog.text
+    caplog.clear()
+    read(write(tmp_path, text.replace("2024-07-02\n", "9999-12-31\n")), available_at="known")
+    assert not caplog.text
 
 
 @pytest.mark.parametrize(
