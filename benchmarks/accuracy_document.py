@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import caution
 from accuracy_data import NO_TEXT, TEXT
 from accuracy_runs import BASELINES, MODEL
 from accuracy_sets import FAMILIES, AccuracySet, Scores
@@ -26,6 +27,7 @@ from accuracy_tables import (
     short,
     target_table,
 )
+from caution import Trained
 from real_runs import Record, ResultsFile
 from real_tables import as_markdown
 
@@ -54,12 +56,20 @@ def main() -> None:
 def fill_document(text: str, runs: Sequence[Record]) -> str:
     """Write tables between each pair of markers, `<!-- table NAME -->` and `<!-- end -->`.
 
-    NAME is `aims`, or a family of sets.
+    NAME is `aims`, `caution`, which has runs of its own, or a family of sets.
     """
 
     def fill(found: re.Match[str]) -> str:
         name = found["name"]
-        parts = [as_markdown(list(aims(runs)))] if name == "aims" else describe(name, runs)
+        match name:
+            case "aims":
+                parts = [as_markdown(list(aims(runs)))]
+            case "caution":
+                trained = [Trained.of(run) for run in ResultsFile(caution.RESULTS).runs]
+                command = "python benchmarks/caution.py --table"
+                parts = [f"```sh\n{command}\n```", as_markdown(list(caution.table(trained)))]
+            case _:
+                parts = describe(name, runs)
         return "\n\n".join([f"<!-- table {name} -->", *parts, "<!-- end -->"])
 
     return MARKERS.sub(fill, text)

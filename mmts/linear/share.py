@@ -16,7 +16,8 @@ CAUTION = 0.02
 """Part of the loss that is charged for going the whole way with the middle of a forecast; for a
 share of the way, its square of that: the first quarter has to gain .13 %, and the last one .9 %.
 `benchmarks/caution.py` holds it against others on validation alone: a quarter of it and four times
-it do as well; none at all does .2 % worse, and no worse where an earlier half chooses for a later."""
+it do as well; none at all does .2 % worse, but no worse where an earlier half has chosen for a
+later one."""
 
 _QUARTERS = (1.0, 0.75, 0.5, 0.25, 0.0)
 _ROUNDING = 1e-6
