@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -48,10 +49,15 @@ class Processes:
         return numbers
 
     def tell(self, result: T | None) -> T:
-        """Return what the first process has to tell; others give None, which torchrun started."""
+        """Return what the first process has to tell; others give None, which torchrun started.
+
+        They wait for up to a day: the first one calibrates and keeps what they trained together,
+        which may take it longer than the minutes that NCCL waits. If it fails, torchrun ends them.
+        """
         told = [result]
         if self.count > 1 and self.by_torchrun:
-            distributed.broadcast_object_list(told)
+            group = distributed.new_group(backend="gloo", timeout=timedelta(days=1))
+            distributed.broadcast_object_list(told, group=group)
         assert told[0] is not None
         return told[0]
 

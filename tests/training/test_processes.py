@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from mmts.checkpoint import build_model, load_checkpoint
 from mmts.config import ExperimentConfig, load_config
@@ -284,6 +285,35 @@ def test_ctrl_c_ends_all_processes(still: Path, tmp_path: Path, to_all: bool) ->
         ["ps", "-o", "stat=", "-g", str(begun.pid)], capture_output=True, text=True, check=False
     )
     assert all(state.startswith("Z") for state in listed.stdout.split())
+
+
+def listen(rank: int, store: Path) -> None:
+    """Wait for what the first process tells, after longer than anything else waits."""
+    distributed.init_process_group(
+        "gloo",
+        store=distributed.FileStore(str(store), 2),
+        rank=rank,
+        world_size=2,
+        timeout=timedelta(seconds=1),
+    )
+    told = None
+    if rank == 0:
+        time.sleep(3)
+        told = "all is kept"
+    processes = Processes(rank=rank, count=2, by_torchrun=True)
+    assert processes.tell(told) == "all is kept"
+    distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_processes_of_torchrun_wait_for_what_the_first_does_afterwards(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    both = [context.Process(target=listen, args=(rank, tmp_path / "store")) for rank in (0, 1)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(100)
+    assert [process.exitcode for process in both] == [0, 0]
 
 
 TORCHRUN = (
