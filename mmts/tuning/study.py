@@ -112,12 +112,12 @@ class Study:
             if trial.state in _OUTCOMES or trial.state == TrialState.RUNNING
         ]
 
-    def repeat_interrupted(self) -> list[TrialRecord]:
+    def repeat_interrupted(self) -> Iterator[TrialRecord]:
         """Plan anew what was running when the study was killed, which nothing runs any more.
 
-        Returns the interrupted trials, whose files are of no use.
+        Yields the interrupted trials, whose files are of no use; each counts as ended when the next
+        one is asked for, so that one that is killed over its files is yielded once more.
         """
-        found = []
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if _INTERRUPTED not in trial.user_attrs:
                 # What it was given to try, as it may not have come to trying all of it.
@@ -125,9 +125,8 @@ class Study:
                 self._study.enqueue_trial({**planned, **trial.params})
                 # In this order: a kill between the two repeats a trial once more, and loses none.
                 self._storage.set_trial_user_attr(trial._trial_id, _INTERRUPTED, True)
+            yield self._record(trial)
             self._study.tell(trial.number, state=TrialState.FAIL)
-            found.append(self._record(trial))
-        return found
 
     def ask(self) -> OpenTrial:
         """Draw the next trial."""

@@ -314,6 +314,22 @@ def test_trials_that_are_measured_on_something_else_are_not_compared(
     assert len({record.outcome for record in result.records}) == 2
 
 
+def test_a_trial_is_not_over_before_its_files_are_cleared_away(tmp_path: Path) -> None:
+    tuning = TuningConfig(search={"x": {"low": 0, "high": 1}})
+    study = Study(tmp_path / "study.db", tuning)
+    killed = study.ask()
+    # Killed again over its files, before the loop asked for the next one.
+    for _ in range(2):
+        assert next(study.repeat_interrupted()).number == killed.number
+    assert [record.number for record in study.repeat_interrupted()] == [killed.number]
+    assert list(study.repeat_interrupted()) == []
+    # Once, however often it was begun to clear away.
+    again = study.ask()
+    assert again.values == killed.values
+    again.fail("tried", 0.0)
+    assert study.ask().values != killed.values
+
+
 def test_halving_gives_further_epochs_to_the_best_alone(tmp_path: Path) -> None:
     tuning = TuningConfig(search={"x": {"low": 0, "high": 1}}, pruner="halving")
     study = Study(tmp_path / "study.db", tuning)
