@@ -30,6 +30,9 @@ with atheris.instrument_imports(include=["mmts", "yaml"]):
 MEMORY_MB = 3000
 """What the process may hold, of which torch, pandas and the instruments take some 700."""
 
+DESCRIBED = ("checkpoint", "parquet")
+"""Targets whose inputs are descriptions, in JSON."""
+
 STRANGE: tuple[Any, ...] = (
     None, True, 0, -1, 1, 2, 3, 7, 10**6, 10**9, 2**31, 2**53, 2**63 - 1, -(2**63), 0.5, 1e308,
     "", "load", "../x", "out", "load.0", "load.9", "9999-12-31", "1h", "1mo", "a" * 300, "\u2028",
@@ -100,7 +103,7 @@ def main() -> None:
     if chosen.runs is not None:
         options.append(f"-runs={chosen.runs}")
     arguments = [sys.argv[0], *options, str(found), str(CORPUS / chosen.target)]
-    own = {"custom_mutator": mutate_json} if chosen.target == "checkpoint" else {}
+    own = {"custom_mutator": mutate_json} if chosen.target in DESCRIBED else {}
     gc.freeze()
     atheris.Setup(arguments, TARGETS[chosen.target], **own)
     atheris.Fuzz()

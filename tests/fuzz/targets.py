@@ -1,4 +1,4 @@
-"""What is fuzzed: the three doors through which a stranger's bytes come in.
+"""What is fuzzed: the doors through which a stranger's bytes come in.
 
 Each function takes any bytes. It may refuse them in words, which is an MmtsError; anything else
 that it raises is a fault of ours.
@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from safetensors.torch import load_file
@@ -24,6 +25,7 @@ from mmts.data.config import StreamConfig
 from mmts.data.reading import formats
 from mmts.data.reading.reader import choose_columns, read_table
 from mmts.errors import MmtsError
+from tests.fuzz.parquet_tables import Impossible, write_table
 
 FEW_FORMATS = formats.FORMATS[::97]
 """To look for the way in which one cell writes a time takes longer than all else: a few ways do."""
@@ -51,7 +53,25 @@ def read_csv(data: bytes) -> None:
         return
     path = _place(f"table{NAMES[data[0] % len(NAMES)]}")
     path.write_bytes(data[2:])
-    stream = StreamConfig.model_validate({"path": "x", **STREAMS[data[1] % len(STREAMS)]})
+    _read_table(path, data[1])
+
+
+def read_parquet(data: bytes) -> None:
+    """Read a Parquet file, as it is described."""
+    described = _as_description(data)
+    path = _place("table.parquet")
+    if described is None:
+        return
+    try:
+        write_table(described, path)
+        way = int(described.get("stream", 0))
+    except (Impossible, ValueError, TypeError, OverflowError):
+        return
+    _read_table(path, way)
+
+
+def _read_table(path: Path, way: int) -> None:
+    stream = StreamConfig.model_validate({"path": "x", **STREAMS[way % len(STREAMS)]})
     try:
         with patch.object(formats, "FORMATS", FEW_FORMATS):
             # Chunks so small that records, letters and quotes lie across their ends.
@@ -77,11 +97,8 @@ def read_checkpoint(data: bytes) -> None:
     """Read a checkpoint: a file as it is, or a description put beside the weights of a true one."""
     path = _place("fuzzed.mmts")
     if data[:1] == b"{":
-        try:
-            description = json.loads(data)
-        except (ValueError, RecursionError):
-            return
-        if not isinstance(description, dict):
+        description = _as_description(data)
+        if description is None:
             return
         try:
             write_checkpoint_file(path, description, _true_weights())
@@ -97,6 +114,7 @@ def read_checkpoint(data: bytes) -> None:
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "csv": read_csv,
+    "parquet": read_parquet,
     "yaml": read_yaml,
     "checkpoint": read_checkpoint,
 }
@@ -107,6 +125,14 @@ def require_words(error: MmtsError) -> None:
     said = str(error)
     assert said.strip()
     said.encode()
+
+
+def _as_description(data: bytes) -> dict[str, Any] | None:
+    try:
+        description = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return description if isinstance(description, dict) else None
 
 
 @cache

@@ -21,6 +21,8 @@ _FALSE = ("false", "no", "off", "f", "n", "0", "0.0")
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?|[+-]?inf(?:inity)?", re.I | re.A)
 _WITH_UNIT = re.compile(r"[+-]?[\d.,]*\d\s*(%|[^\W\d_][\w/°²³%]*|°.*|[$€£])|[$€£]\s*[\d.,]+")
 _BLANKS = " \t\u00a0\u202f"
+_EARLIEST, _LATEST = pd.Timestamp("0001-01-02"), pd.Timestamp("9999-12-30")
+"""Between them a time in any zone is one of Python's calendar."""
 
 
 class NumberReader:
@@ -164,6 +166,11 @@ class CellReader(Protocol):
 
 def factorize(cells: pd.Series) -> tuple[npt.NDArray[np.intp], Any]:
     """Return the place of each cell among the different ones, -1 where missing, and those."""
+    if isinstance(cells.dtype, pd.DatetimeTZDtype):
+        in_utc = cells.dt.tz_convert("UTC").dt.tz_localize(None)
+        if in_utc.min() < _EARLIEST or in_utc.max() > _LATEST:
+            # Of a zone so far out Python knows nothing, and writes no such time down.
+            cells = in_utc
     try:
         return pd.factorize(cells)
     except TypeError:  # a list, or something else that is no name

@@ -18,6 +18,10 @@ YEAR_FIRST = re.compile(
 )
 _HAS_OFFSET = re.compile(r"\d:?\d{2}(?:\.\d+)?\s*(?:Z|[+-]\d{2}(?::?\d{2})?)$")
 _NO_TIME = np.iinfo(np.int64).min
+_COARSE = {"s": 1_000_000, "ms": 1_000}
+"""Microseconds of a step of the units that count further."""
+_FURTHEST = 2**62
+"""Microseconds, 146,000 years."""
 
 
 def parse_quickly(cells: pd.Series) -> Times | None:
@@ -71,9 +75,18 @@ def to_iso(cell: str) -> str:
 
 
 def as_utc(times: pd.Series) -> pd.Series:
-    """Return times without a zone, in microseconds; those with one in UTC."""
+    """Return times without a zone, in microseconds; those with one in UTC.
+
+    What microseconds cannot count, but seconds can, becomes a time beyond the calendar as well.
+    """
     zoned = isinstance(times.dtype, pd.DatetimeTZDtype)
     plain = times.dt.tz_convert("UTC").dt.tz_localize(None) if zoned else times
+    per_step = _COARSE.get(plain.dt.unit)
+    if per_step is not None:
+        steps = plain.to_numpy().astype(np.int64)
+        near = np.clip(steps, -_FURTHEST // per_step, _FURTHEST // per_step)
+        steps = np.where(steps == _NO_TIME, steps, near)
+        plain = pd.Series(steps.view(plain.dtype), index=plain.index)
     return plain.astype("datetime64[us]")
 
 

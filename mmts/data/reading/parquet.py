@@ -21,6 +21,10 @@ class _Column(NamedTuple):
     place: int
 
 
+class _NoCellError(Exception):
+    """What a file holds, and Python does not have."""
+
+
 def parquet_names(path: Path) -> tuple[str, ...]:
     """Return the names of the columns, as they are written; raises DataError."""
     with _open(path) as file:
@@ -49,7 +53,7 @@ def iterate_parquet(path: Path, names: Collection[str], num_rows: int) -> Iterat
                             break
                         batch.validate(full=True)
                         frame = _to_pandas(batch)
-                    except (pa.ArrowException, OSError) as error:
+                    except (pa.ArrowException, OSError, _NoCellError) as error:
                         said = first_line(error)
                         raise DataError(f"{path}: cannot be read: {said}.") from None
                     if len(frame):
@@ -102,7 +106,7 @@ def _rows_that_fit(group: Any, columns: Sequence[_Column]) -> int:
 
 
 def _to_pandas(batch: Any) -> pd.DataFrame:
-    """Return a data frame, in which long words that are shared stay so."""
+    """Return a data frame, in which long words that are shared stay so; raises _NoCellError."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -117,6 +121,10 @@ def _to_pandas(batch: Any) -> pd.DataFrame:
             is_shared = (pc.sum(lengths).as_py() or 0) > CHUNK_BYTES
             column = column if is_shared else column.dictionary_decode()
         # What pandas once wrote beside the columns may be anything, and is read all the same.
-        cells = pa.record_batch([column], names=[name]).to_pandas()[name]
+        try:
+            cells = pa.record_batch([column], names=[name]).to_pandas()[name]
+        except (ValueError, OverflowError) as error:
+            # Of Python, for dates of a year that it does not know.
+            raise _NoCellError(f"column {name!r}: {first_line(error)}") from None
         columns[name] = cells.astype(object) if is_shared else cells
     return pd.DataFrame(columns)

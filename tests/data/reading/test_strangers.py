@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -278,6 +279,40 @@ def test_bytes_that_are_no_text_are_refused_where_they_stand(tmp_path: Path) -> 
     pq.write_table(pa.table({"x": odd}), tmp_path / "a.parquet")
     with pytest.raises(DataError, match=r"cannot be read: .*UTF8"):
         lengths_of(tmp_path / "a.parquet", ["x"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "said"),
+    [
+        (pa.date32(), 19_723_000, "column 'time': year 55969 is out of range"),
+        (pa.timestamp("s"), 2**53, "row 1, column 'time': the time lies beyond the calendar"),
+        (
+            pa.timestamp("ms", "Asia/Kolkata"),
+            -(2**62),
+            "row 1, column 'time': the time lies beyond",
+        ),
+    ],
+)
+def test_times_that_no_calendar_has_are_refused(
+    tmp_path: Path, kind: pa.DataType, value: int, said: str
+) -> None:
+    whole = pa.int32() if pa.types.is_date32(kind) else pa.int64()
+    times = pa.array([value, 3], whole).cast(kind)
+    pq.write_table(pa.table({"time": times, "x": [1.0, 2.0]}), tmp_path / "a.parquet")
+    config = StreamConfig(path="x", time="time", past=("x",))
+    with pytest.raises(DataError, match=re.escape(said)):
+        read_table(tmp_path / "a.parquet", config, choose_columns(tmp_path / "a.parquet", config))
+
+
+def test_a_time_in_a_zone_of_a_year_that_python_does_not_know_is_a_word(tmp_path: Path) -> None:
+    far = pa.array([2**53, 0], pa.int64()).cast(pa.timestamp("s", "Europe/Berlin"))
+    columns = {"time": ["2024-01-01", "2024-01-02"], "word": far}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    config = StreamConfig(path="x", time="time", category=("word",))
+    table = read_table(
+        tmp_path / "a.parquet", config, choose_columns(tmp_path / "a.parquet", config)
+    )
+    assert table.words("word").words == ("1970-01-01 00:00:00", "285428751-11-12 07:36:32")
 
 
 PEAK_OF_READING = """
