@@ -13,7 +13,8 @@ time_mmd  with the texts of the rows, without, with shuffled and with empty ones
           same numbers, the seasonal prior among them
 epa_air   temperature, PM2.5, AQI and ozone of three counties, most of them rarely measured
 
-Finished runs are kept in the results file, and those with the same settings are not run again.
+Finished runs are kept in the results file, and those with the same settings are not run again
+unless the recipe has changed since.
 `accuracy_document.py` writes the tables of docs/accuracy.md from them.
 """
 
@@ -51,6 +52,7 @@ from accuracy_runs import (
     SEASONAL_NAIVE,
     SEASONAL_PRIOR,
     AccuracyJob,
+    is_current,
     run_accuracy_job,
 )
 from accuracy_sets import FAMILIES
@@ -193,9 +195,7 @@ def _job(
 
 def run_jobs(jobs: Sequence[AccuracyJob], results: ResultsFile, pool: ProcessPoolExecutor) -> None:
     """Run what is not in the results yet."""
-    waiting = [
-        pool.submit(run_accuracy_job, asked) for asked in jobs if not results.find(asked.job)
-    ]
+    waiting = [pool.submit(run_accuracy_job, asked) for asked in jobs if is_missing(asked, results)]
     try:
         for number, future in enumerate(as_completed(waiting), start=1):
             run = future.result()
@@ -208,6 +208,12 @@ def run_jobs(jobs: Sequence[AccuracyJob], results: ResultsFile, pool: ProcessPoo
     finally:
         for future in waiting:
             future.cancel()
+
+
+def is_missing(asked: AccuracyJob, results: ResultsFile) -> bool:
+    """Tell whether there is no run of these settings by the recipe as it is."""
+    run = results.find(asked.job)
+    return run is None or not is_current(run)
 
 
 def collect(name: str, jobs: Sequence[AccuracyJob], results: ResultsFile) -> Runs:

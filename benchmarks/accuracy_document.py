@@ -14,7 +14,7 @@ from pathlib import Path
 
 import caution
 from accuracy_data import NO_TEXT, TEXT
-from accuracy_runs import BASELINES, MODEL
+from accuracy_runs import BASELINES, MODEL, is_current
 from accuracy_sets import FAMILIES, AccuracySet, Scores
 from accuracy_tables import (
     NOTE,
@@ -63,7 +63,7 @@ def fill_document(text: str, runs: Sequence[Record]) -> str:
         name = found["name"]
         match name:
             case "aims":
-                parts = [as_markdown(list(aims(runs)))]
+                parts = [as_markdown(list(aims(runs))), *outdated(runs)]
             case "caution":
                 trained = [Trained.of(run) for run in ResultsFile(caution.RESULTS).runs]
                 command = "python benchmarks/caution.py --table"
@@ -132,6 +132,25 @@ def aims(runs: Sequence[Record]) -> Iterator[Sequence[str]]:
             shared = [arm for arm in by_set[name] if all(arm in means for means in by_set.values())]
             whole = {arm: _average([means[arm] for means in by_set.values()]) for arm in shared}
             yield _aim("all counties", whole, MODEL, "", None)
+
+
+def outdated(runs: Sequence[Record]) -> Iterator[str]:
+    """Yield a sentence that names the sets of which runs of an earlier recipe count."""
+    names = []
+    for sets in FAMILIES.values():
+        for name, chosen in sets.items():
+            found = collect(name, chosen, runs)
+            horizons = [
+                horizon
+                for horizon in chosen.horizons
+                if not all(is_current(run) for arm in found.values() for run in arm[horizon])
+            ]
+            if horizons == list(chosen.horizons):
+                names.append(name)
+            elif horizons:
+                names.append(f"{name} at {' and '.join(map(str, horizons))} steps")
+    if names:
+        yield f"By an earlier recipe, and not run again yet: {', '.join(names)}."
 
 
 def _means(name: str, chosen: AccuracySet, runs: Sequence[Record]) -> dict[str, Scores]:

@@ -25,6 +25,10 @@ from mmts.evaluation import WindowForecasts
 from mmts.linear.path import LinearConfig
 from mmts.linear.targets import collect_targets
 
+RECIPE = 1
+"""Of the models, written down in each run; raised when a change of the code makes other forecasts
+from the same settings, so that runs before are made again."""
+
 MODEL = "model"
 OF_MEAN = ", mean"
 """Ends the name of scores that are those of the mean, and not of the median."""
@@ -87,6 +91,11 @@ def run_accuracy_job(asked: AccuracyJob) -> Record:
     }
 
 
+def is_current(run: Record) -> bool:
+    """Tell whether a run is of a baseline, or of the recipe as it is."""
+    return run["variant"] in BASELINES or run.get("recipe") == RECIPE
+
+
 def _without_folders(job: Job) -> Record:
     """Return the settings with names in place of the folders of this machine."""
     text = json.dumps(job.settings)
@@ -113,6 +122,7 @@ def _run_model(config: ExperimentConfig, dataset: Dataset, variant: str) -> Reco
     }
     linear = settled.model.linear
     return {
+        "recipe": RECIPE,
         "linear": None if linear is None else linear.model_dump(mode="json"),
         "num_weights": result.num_parameters,
         "best_epoch": result.best_epoch,

@@ -183,11 +183,11 @@ class ResultsFile:
             self.runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
 
     def find(self, job: Job) -> Record | None:
-        """Return the run of the same settings, if it is there."""
+        """Return the latest run of the same settings, if there is one."""
         key = (job.set_name, job.variant, job.seed, job.digest)
         found = (
             run
-            for run in self.runs
+            for run in reversed(self.runs)
             if (run["set"], run["variant"], run["seed"], run["digest"]) == key
         )
         return next(found, None)

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import accuracy
+import accuracy_runs
 import accuracy_sets
 import numpy as np
 import pandas as pd
 import pytest
 from accuracy_data import EMPTY, PRIOR_COLUMN, SHUFFLED, TEXT, prepare
-from accuracy_document import DOCUMENT, MARKERS, RESULTS, aims, fill_document
+from accuracy_document import DOCUMENT, MARKERS, RESULTS, aims, fill_document, outdated
 from accuracy_runs import OWN_RIDGE, SEASONAL_PRIOR, mean_of, median_of, score
 from accuracy_sets import FAMILIES, MEAN, RIDGE_MARK
 from accuracy_tables import set_table
@@ -267,6 +268,23 @@ def test_an_aim_is_met_only_where_both_measures_are_below_the_best_baseline() ->
     assert row((0.2024, 0.2374))[-1] == "met, stretch met"
 
 
+def test_the_document_names_the_sets_of_which_runs_of_an_earlier_recipe_count() -> None:
+    def runs(set_name: str, *recipes: int | None) -> list[dict[str, Any]]:
+        found: dict[str, Any] = {"set": set_name, "variant": "model", "seed": 1}
+        return [found if recipe is None else {**found, "recipe": recipe} for recipe in recipes]
+
+    now = accuracy_runs.RECIPE
+    found = [
+        *runs("ETTh1, 96 steps", now - 1), *runs("ETTh1, 720 steps", None),
+        *runs("ETTh1, 192 steps", None, now), *runs("Denver, 24 steps", now - 1),
+        {"set": "Richmond, 24 steps", "variant": "last value", "seed": 0},
+    ]  # fmt: skip
+    assert list(outdated(found)) == [
+        "By an earlier recipe, and not run again yet: ETTh1 at 96 and 720 steps, Denver."
+    ]
+    assert list(outdated(found[-1:])) == []
+
+
 @pytest.mark.parametrize(("of_mean", "expected"), [(0.3, ".200/.100"), (0.5, ".250/.240")])
 def test_validation_chooses_between_the_median_and_the_mean(of_mean: float, expected: str) -> None:
     scores = {
@@ -317,6 +335,14 @@ def test_a_change_of_the_model_leaves_the_baselines_as_they_are(
     runs = read_runs(results)
     assert runs[: len(baselines)] == baselines
     assert [found["variant"] for found in runs[len(baselines) :]] == ["model", "model"]
+    # An earlier recipe made other forecasts of the same settings.
+    runs[-1]["recipe"] = accuracy_runs.RECIPE - 1
+    results.write_text(json.dumps({"runs": runs}))
+    for _ in range(2):
+        run(monkeypatch, *common, *(part for c in tiny for part in ("--config-set", c)))
+        (*before, again) = read_runs(results)
+        assert before == runs
+        assert (again["digest"], again["recipe"]) == (runs[-1]["digest"], accuracy_runs.RECIPE)
 
 
 def test_errors_are_pooled_over_observed_values_before_they_are_averaged(tmp_path: Path) -> None:
