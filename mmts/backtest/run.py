@@ -13,6 +13,7 @@ from mmts.backtest.scoring import score_backtest
 from mmts.data.dataset import Dataset, fingerprint
 from mmts.evaluation.rolling import load_evaluation_data
 from mmts.forecasting import Forecaster
+from mmts.interrupts import SignalWatch
 
 logger = logging.getLogger(__name__)
 
@@ -42,17 +43,22 @@ def backtest_refitted(
     The baselines, scales and the season are fitted anew as well, on what the model was trained on.
     folder: where the models are kept, of which none is trained again. store: the folder of runs,
     for MLflow. root: another folder that holds the files.
-    Raises OutputError where the folder holds other models, before anything is trained.
+    Raises OutputError where the folder holds other models, before anything is trained, and
+    KeyboardInterrupt on Ctrl-C or SIGTERM.
     """
     refits = Refits(forecaster.info, dataset, folder, store, root)
     hashes = fingerprint(refits.config_before(cutoffs.moments[0]).data)
     refits.require_own(cutoffs.moments, hashes)
     found: list[CutoffForecasts] = []
-    for number, moment in enumerate(cutoffs.moments, start=1):
-        logger.info("cut-off %d of %d: %s", number, len(cutoffs.moments), refits.place(moment).name)
-        refitted = Forecaster.from_checkpoint(refits.train(moment, hashes))
-        read = load_evaluation_data(refitted.info, root)
-        assert read.items == dataset.items
-        found += forecast_at(refitted, read, (moment,), cutoffs.begin, cutoffs.end)
+    with SignalWatch() as watch:
+        for number, moment in enumerate(cutoffs.moments, start=1):
+            logger.info(
+                "cut-off %d of %d: %s", number, len(cutoffs.moments), refits.place(moment).name
+            )
+            refitted = Forecaster.from_checkpoint(refits.train(moment, hashes))
+            read = load_evaluation_data(refitted.info, root)
+            assert read.items == dataset.items
+            found += forecast_at(refitted, read, (moment,), cutoffs.begin, cutoffs.end)
+            watch.check()
     run_id = forecaster.info.run_id
     return score_backtest(dataset, cutoffs, found, split, run_id, is_refit=True)

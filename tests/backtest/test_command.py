@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +66,36 @@ def test_with_refit_trains_below_its_folder_and_goes_on_there(mmts: Command, tin
     again = mmts(*command)
     assert "trained before" in again.stderr
     assert json.loads(again.stdout) == json.loads(first.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_keeps_what_was_trained_and_writes_no_half_report(
+    mmts: Command, tiny: Path, tmp_path: Path, how: signal.Signals, code: int
+) -> None:
+    command = (
+        "evaluate", tiny, "--backtest", "--refit", "--windows", 6, "--output", tmp_path / "out",
+    )  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mmts.pipelines.main", *map(str, command)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    until = time.monotonic() + 120
+    while not list((tmp_path / "out" / "refits").glob("*[!l]/best.mmts")):
+        assert time.monotonic() < until
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(how)
+    printed, told = process.communicate(timeout=60)
+    assert (process.returncode, printed) == (code, ""), told
+    assert "Traceback" not in told
+    assert not list((tmp_path / "out").glob("backtest*"))
+    again = mmts(*command)
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.count("trained before") >= 1
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= FILES
+    assert not list((tmp_path / "out" / "refits").glob("*.partial"))
 
 
 def test_faults_of_options_are_told_at_once_and_nothing_is_written(
