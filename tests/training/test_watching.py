@@ -17,11 +17,13 @@ from mmts.checkpoint import read_info
 from mmts.config import load_config
 from mmts.data.dataset import load_dataset
 from mmts.errors import TrainingError
-from mmts.experiment import TrainingResult, train
+from mmts.experiment import TrainingResult, resume, train
 from mmts.forecasting import Forecaster
 from mmts.model import MultimodalForecaster
+from mmts.training import keeping
 from mmts.training.module import ForecastingModule
-from mmts.training.watching import find_extreme
+from mmts.training.state import read_state
+from mmts.training.watching import NumberWatch, find_extreme
 from tests.conftest import Command
 from tests.factories import make_frames, make_settings, write_config, write_frames
 
@@ -88,6 +90,25 @@ def test_the_first_step_that_fails_is_told_with_its_epoch(
         assert np.isfinite(read_info(tmp_path / "run" / name).validation_loss)
     lines = (tmp_path / "run/history.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [0, 1]
+
+
+def test_where_a_training_failed_is_not_kept_as_where_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = ["training.max_epochs=1", "training.steps_per_epoch=64", "training.batch_size=8"]
+    config = load_config(write(tmp_path, leave), [*overrides, "training.keep_state_every=0s"])
+    # However long it takes to write.
+    monkeypatch.setattr(keeping, "_LONGEST_PART", np.inf)
+    # As on a GPU, where not every round is waited for.
+    monkeypatch.setattr(NumberWatch, "on_train_batch_end", lambda *_: None)
+    with monkeypatch.context() as patch:
+        poison(patch, call=40, value=np.nan)
+        with pytest.raises(TrainingError, match="the loss is nan in step 40"):
+            train(config, tmp_path / "run")
+    kept = read_state(tmp_path / "run")
+    assert 0 < kept.state.num_steps < 40
+    assert not any(tensor.isnan().any() for tensor in kept.tensors.values())
+    assert np.isfinite(resume(tmp_path / "run").best_loss)
 
 
 def test_a_gradient_that_is_no_number_ends_the_training_as_well(
