@@ -6,6 +6,7 @@ made it.
 
 from __future__ import annotations
 
+import logging
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -16,7 +17,12 @@ from torch import Tensor
 
 from mmts.calibration.conformal import Calibration
 from mmts.checkpoint_file import read_description, read_tensors, write_checkpoint_file
-from mmts.checkpoint_versions import NETWORK_SHARE, upgrade, upgrade_weights
+from mmts.checkpoint_versions import (
+    NETWORK_SHARE,
+    streams_placed_anew,
+    upgrade,
+    upgrade_weights,
+)
 from mmts.config import ExperimentConfig
 from mmts.config_base import Config
 from mmts.data.calendar_features import calendar_columns
@@ -32,7 +38,7 @@ from mmts.kinds import Origin
 from mmts.layers.allowance import at_most
 from mmts.model import ModelConfig, MultimodalForecaster
 
-FORMAT_VERSION = 11
+FORMAT_VERSION = 12
 _SMALL, _LARGER = 1 << 26, 4
 """Values that a model may have beyond what its file accounts for: so many in any case, and so many
 for each byte, as layers that nothing reads are built, and not kept."""
@@ -48,6 +54,8 @@ _FACTORS = "calibration/factors"
 
 _MOST_FAULTS = 1000
 """Faults of a description beyond which none of them is told apart."""
+
+logger = logging.getLogger(__name__)
 
 _OWN_KINDS = TypeAdapter(Annotated[tuple[Origin, ...], FailFast()])
 
@@ -202,6 +210,13 @@ def load_checkpoint(path: str | Path) -> tuple[CheckpointInfo, MultimodalForecas
     model, or when they are not finite.
     """
     version, info = _read_versioned_info(path)
+    for stream in streams_placed_anew(version, info.config, info.data_schema):
+        logger.warning(
+            "%s: when it was trained, rows of stream %s stood at wrong times in its model, and now "
+            "stand at their own, for which it was not trained. Train it again.",
+            path,
+            stream,
+        )
     model = _build_bounded(path, info)
     weights = model.state_dict()
     forms: dict[str, _Form] = {

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from mmts.config import ExperimentConfig
 from mmts.data.schema import DataSchema
+from mmts.encoders.patch import PatchEncoderConfig
 from mmts.interactions.base import InteractionSettings
 from mmts.interactions.graph import Node
 from mmts.model import module_key
@@ -46,6 +47,25 @@ def upgrade(settings: dict[str, Any]) -> None:
         _upgrade_to_10(settings)
     if settings.get("format_version") == 10:
         _upgrade_to_11(settings)
+    if settings.get("format_version") == 11:
+        # The description is the same: see `streams_placed_anew`.
+        settings["format_version"] = 12
+
+
+def streams_placed_anew(version: int, config: ExperimentConfig, schema: DataSchema) -> list[str]:
+    """Return the streams of an older checkpoint whose tokens stand at other times by now.
+
+    Up to version 11 a patch of rows on no clock began and ended where its first and its last place
+    did, though no row may be there.
+    """
+    if version > 11:
+        return []
+    return [
+        name
+        for name, stream in schema.streams.items()
+        if isinstance(config.model.encoders.get(name), PatchEncoderConfig)
+        and not (stream.is_regular or stream.is_static)
+    ]
 
 
 def upgrade_weights(

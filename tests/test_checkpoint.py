@@ -14,11 +14,12 @@ from safetensors.torch import load_file, save_file
 
 from mmts.checkpoint import FORMAT_VERSION, build_model, load_checkpoint, save_checkpoint
 from mmts.checkpoint_file import write_checkpoint_file
-from mmts.config import ExperimentConfig
+from mmts.config import ExperimentConfig, load_config
 from mmts.errors import CheckpointError
+from mmts.experiment import train
 from mmts.forecasting import Forecaster
 from tests.conftest import Command
-from tests.factories import add_words, make_frames, make_settings
+from tests.factories import add_words, make_frames, make_settings, write_world
 
 FORMATS = Path(__file__).parent / "checkpoints"
 
@@ -101,6 +102,21 @@ def test_before_format_10_the_whole_network_counted(version: int) -> None:
     linear = info.config.model.linear
     assert linear is not None
     assert (linear.calendar, linear.loss, linear.contexts) == ("all", "huber", "whole")
+
+
+def test_rows_on_no_clock_that_once_stood_at_wrong_times_are_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = make_settings()
+    settings["data"]["streams"]["weather"]["stamp"] = "event"
+    settings["model"]["encoders"]["weather"] = {"kind": "patch", "dim": 8, "patch_length": 2}
+    trained = train(load_config(write_world(tmp_path / "world", settings)), tmp_path / "run")
+    load_checkpoint(trained.checkpoint)
+    assert "stood at wrong times" not in caplog.text
+    older = rewrite(trained.checkpoint, tmp_path / "older.mmts", format_version=11)
+    load_checkpoint(older)
+    (said,) = [record.message for record in caplog.records if "wrong times" in record.message]
+    assert said.startswith(f"{older}: when it was trained, rows of stream weather stood")
 
 
 @pytest.mark.parametrize("shares", [[-0.5, 1.0], [0.5, 3.0]])

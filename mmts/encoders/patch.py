@@ -68,12 +68,20 @@ class PatchEncoder(Encoder):
         return Tokens(self.project(patches) + self.position, self._grid(window))
 
     def _grid(self, window: StreamWindow) -> TokenGrid:
+        start, end = self._patches(window.start), self._patches(window.end)
+        holds = self._patches(window.observed.any(dim=-1).float()) > 0
+        observed = holds.any(dim=-1)
+        first, last = start[..., 0], end[..., -1]
+        if not self.schema.is_regular:
+            # A place without an event has no time, wherever in a patch it lies.
+            first = torch.where(observed, start.masked_fill(~holds, torch.inf).amin(dim=-1), first)
+            last = torch.where(observed, end.masked_fill(~holds, -torch.inf).amax(dim=-1), last)
         return TokenGrid(
-            start=self._patches(window.start)[..., 0],
-            end=self._patches(window.end)[..., -1],
+            start=first,
+            end=last,
             # A patch is known once the last of its rows is.
             available=self._patches(latest_available(window)).amax(dim=-1),
-            observed=self._patches(window.observed.any(dim=-1).float()).amax(dim=-1) > 0,
+            observed=observed,
             ageless=self.schema.is_static,
         )
 

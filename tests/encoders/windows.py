@@ -35,13 +35,20 @@ def make_schema(**changes: Any) -> StreamSchema:
 
 REGULAR = make_schema()
 EVENTS = make_schema(clock=None, stamp="event", future_steps=0)
+PLANNED = make_schema(clock=None, stamp="event")
 STATIC = make_schema(time=None, clock=None, context_steps=1, context_span=0, future_steps=0)
 ONE_STEP = make_schema(context_steps=1, context_span=HOUR, future_steps=0)
-SCHEMAS = {"regular": REGULAR, "events": EVENTS, "static": STATIC, "one step": ONE_STEP}
+SCHEMAS = {
+    "regular": REGULAR,
+    "events": EVENTS,
+    "planned": PLANNED,
+    "static": STATIC,
+    "one step": ONE_STEP,
+}
 
 
 def make_window(schema: StreamSchema = REGULAR, seed: int = 0) -> StreamWindow:
-    """Make two windows in which about a third of the values is missing."""
+    """Make two windows in which about a third of the values is missing, and of events rows too."""
     generator = torch.Generator().manual_seed(seed)
     shape = (2, schema.num_steps)
     values = torch.randn(*shape, schema.num_channels, generator=generator)
@@ -53,6 +60,11 @@ def make_window(schema: StreamSchema = REGULAR, seed: int = 0) -> StreamWindow:
     widths = torch.tensor([column.width for column in schema.columns])
     observed = observed.repeat_interleave(widths, dim=-1)
     start = (torch.arange(schema.num_steps) - schema.context_steps).expand(2, -1) * 3600.0
+    if not (schema.is_regular or schema.is_static):
+        # As windows have it, places at which there is no event hold no time either.
+        is_there = torch.rand(shape, generator=generator) < 0.7
+        observed &= is_there[..., None]
+        start = torch.where(is_there, start, -schema.context_span / 1e6)
     end = start + (3600.0 if schema.is_regular else 0.0)
     available = torch.where(start < 0, end, -torch.inf)
     if schema.is_static:
