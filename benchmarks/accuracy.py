@@ -61,7 +61,7 @@ from real_runs import Job, ResultsFile
 from real_tables import as_text
 
 from mmts.config import ExperimentConfig
-from mmts.data.dataset import fingerprint
+from mmts.data.source_files import fingerprint
 from mmts.errors import MmtsError
 
 TEXT_ARMS = (NO_TEXT, TEXT, SHUFFLED, EMPTY)

@@ -32,7 +32,7 @@ from real_sets import SETS, load_set
 from real_tables import NOTE, Runs, as_markdown, as_text, choice_lines, set_table
 from real_variants import SINGLE, VARIANTS, Variant, VariantBuilder
 
-from mmts.data.dataset import fingerprint
+from mmts.data.source_files import fingerprint
 from mmts.errors import MmtsError
 from mmts.evaluation import BASELINES
 

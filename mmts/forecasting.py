@@ -12,9 +12,10 @@ import pandas as pd
 import torch
 
 from mmts.checkpoint import CheckpointInfo, load_checkpoint
-from mmts.data.dataset import load_streams, stream_paths
+from mmts.data.dataset import load_streams
 from mmts.data.gathering import WindowGatherer
 from mmts.data.reading.sources import Source
+from mmts.data.source_files import stream_paths
 from mmts.errors import DataError, nearest, raise_all
 from mmts.forecast_origins import (
     Moment,

@@ -29,7 +29,8 @@ def check(
     with imports():
         from mmts.checkpoint import build_model
         from mmts.config import load_config
-        from mmts.data.dataset import load_dataset, stream_paths
+        from mmts.data.dataset import load_dataset
+        from mmts.data.source_files import stream_paths
         from mmts.files import require_apart, require_folder, require_picture_name, write_whole
         from mmts.summary import summarise
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from mmts.config import ExperimentConfig, load_config
 from mmts.config_base import format_duration, parse_duration
-from mmts.data.dataset import stream_paths
 from mmts.data.reading.sources import find_files
+from mmts.data.source_files import stream_paths
 from mmts.errors import ConfigError
 from tests.conftest import ROOT
 from tests.factories import make_settings, write_config
@@ -119,6 +119,14 @@ def test_what_should_be_a_list_is_told_so(tmp_path: Path) -> None:
     settings = make_settings()
     settings["model"]["interactions"] = "none"
     assert "model.interactions: 'none' is no list; write [..., ...]." in refuse(tmp_path, settings)
+
+
+@pytest.mark.parametrize("level", [0.4999999, 0.9999999])
+def test_levels_that_would_share_a_name_are_refused(tmp_path: Path, level: float) -> None:
+    settings = make_settings()
+    levels = sorted([level, 0.5, 0.95])
+    settings["model"]["head"] = {"kind": "quantile", "quantile_levels": levels}
+    assert "'quantile_levels' must have six digits at most" in refuse(tmp_path, settings)
 
 
 def test_what_has_a_default_kind_may_leave_it_out(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import pytest
 
 from mmts.checkpoint import CheckpointInfo, build_model, current_versions
 from mmts.config import load_config
-from mmts.data.dataset import Dataset, fingerprint, load_dataset
+from mmts.data.dataset import Dataset, load_dataset
+from mmts.data.source_files import fingerprint
 from mmts.data.windows import count_origins
 from mmts.errors import DataError
 from mmts.evaluation import (

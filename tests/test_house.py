@@ -30,7 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "data.findings.excerpt", "data.findings.leaks", "data.cache.datasets", "data.windows",
         "data.batch", "data.channels", "data.row_windows", "data.row_times", "data.stream_windows",
         "data.grid_rows", "data.phased_windows", "data.target_ahead", "data.gathering",
-        "data.dataset_faults", "data.dataset", "data.findings",
+        "data.source_files", "data.dataset_faults", "data.dataset", "data.findings",
     ),
     ("layers", "linear"),
     ("encoders", "interactions.alignment", "interactions.base", "interactions.centring"),

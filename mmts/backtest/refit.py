@@ -12,7 +12,7 @@ from typing import Any
 from mmts.backtest.cutoffs import validation_begin
 from mmts.checkpoint import CheckpointInfo
 from mmts.config import ExperimentConfig
-from mmts.data.config import DataConfig, SplitConfig
+from mmts.data.config import SplitConfig
 from mmts.data.dataset import Dataset
 from mmts.errors import OutputError, raise_all
 from mmts.experiment import train
@@ -80,9 +80,7 @@ class Refits:
         several would come to the same.
         """
         config, split = self.info.config, self.dataset.split
-        # Where files are kept here is not for a checkpoint to say, which may be a stranger's.
-        defaults = DataConfig.model_fields
-        data = config.data.model_copy(
+        data = config.data.with_usual_cache().model_copy(
             update={
                 "root": self.root,
                 "split": SplitConfig(
@@ -90,7 +88,6 @@ class Refits:
                     test=self._cut(moment),
                     end=self._cut(split.end),
                 ),
-                **{name: defaults[name].default for name in ("cache", "cache_folder")},
             }
         )
         model = config.model

@@ -10,7 +10,8 @@ from mmts.backtest.forecasts import CutoffForecasts, forecast_at
 from mmts.backtest.refit import Refits
 from mmts.backtest.report import Backtest
 from mmts.backtest.scoring import score_backtest
-from mmts.data.dataset import Dataset, fingerprint
+from mmts.data.dataset import Dataset
+from mmts.data.source_files import fingerprint
 from mmts.evaluation.rolling import load_evaluation_data
 from mmts.forecasting import Forecaster
 from mmts.interrupts import SignalWatch

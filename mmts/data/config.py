@@ -284,6 +284,15 @@ class DataConfig(Config):
         "~/.cache/mmts", description="Where they are kept; may be deleted at any time."
     )
 
+    def with_usual_cache(self) -> Self:
+        """Return it with a cache where that is by default.
+
+        Where files are kept here is not for a checkpoint to say, which may be a stranger's.
+        """
+        fields = type(self).model_fields
+        usual = {name: fields[name].default for name in ("cache", "cache_folder")}
+        return self.model_copy(update=usual)
+
     @property
     def target_stream(self) -> str:
         """Name of the stream that holds the target."""

@@ -22,7 +22,12 @@ from mmts.data.cache.datasets import (
 )
 from mmts.data.cache.entries import ArrayCache, EntryCache
 from mmts.data.cache.spoken import Spoken
-from mmts.data.cache.tables import cache_folder, choose_cache, digest_source, load_table
+from mmts.data.cache.tables import (
+    cache_folder,
+    choose_cache,
+    load_table,
+    require_unchanged,
+)
 from mmts.data.calendar_features import build_calendar, check_holidays
 from mmts.data.config import DataConfig
 from mmts.data.dataset_faults import describe_absences, faults_of_clock, faults_of_items
@@ -34,6 +39,7 @@ from mmts.data.reading.reader import choose_columns, require_trained_columns
 from mmts.data.reading.sources import Source, of_stream
 from mmts.data.scaling import StreamScaling, calendar_scaling, category_sizes, fit_scaling
 from mmts.data.schema import DataSchema, StreamSchema
+from mmts.data.source_files import stream_paths
 from mmts.data.splits import SPLITS, Split, resolve_split
 from mmts.data.streams import Stream, build_stream, empty_stream, in_memory
 from mmts.data.table import Table
@@ -90,15 +96,6 @@ class Dataset:
         return WindowGatherer(self.schema, self.streams, self.origins[split])
 
 
-def stream_paths(config: DataConfig) -> dict[str, Path]:
-    """Return the file, folder or pattern of each stream that is read."""
-    return {
-        name: Path(config.root) / stream.path
-        for name, stream in config.streams.items()
-        if stream.path is not None
-    }
-
-
 def load_dataset(config: DataConfig) -> Dataset:
     """Read all files, settle the clocks, cut, and fit the scalers on the train split.
 
@@ -135,6 +132,8 @@ def _load_through(cache: EntryCache, config: DataConfig, sources: Mapping[str, P
         with cache.write(ingredients) as writer, Spoken() as spoken:
             store = StreamStore(writer)
             dataset = _prepare(config, sources, cache, store)
+            now = describe_ingredients(config, sources, cache)
+            require_unchanged(ingredients, now, "a file")
             words = {"items": dataset.items, "notes": dataset.notes, "spoken": spoken.messages}
             entry = store.finish(
                 dataset.schema, dataset.scaling, dataset.streams, dataset.split, words
@@ -237,11 +236,7 @@ def load_streams(
     not exclude.
     Raises DataError for any fault in a source, and when the target stream is left out.
     """
-    # Where files are kept here is not for a checkpoint to say, which may be a stranger's.
-    defaults = DataConfig.model_fields
-    config = config.model_copy(
-        update={name: defaults[name].default for name in ("cache", "cache_folder")}
-    )
+    config = config.with_usual_cache()
     cache = choose_cache(config, sources)
     tables, problems = {}, []
     for name, source in sources.items():
@@ -310,8 +305,9 @@ def _calendar_stream(
     starts, lengths = target.first_time[present], (target.end - target.begin)[present]
     first = starts.min()
     known = int((schema.clock.advance(starts, lengths) + schema.target.delay).max())
-    if target.states_availability:
-        known = max(known, int(target.available[target.available < NEVER].max()))
+    published = target.available[target.available < NEVER]
+    if target.states_availability and len(published):
+        known = max(known, int(published.max()))
     # Two periods more than needed: origins, and items, may stand between the places of this grid.
     count = int(schema.clock.elapsed(first, known)) + schema.horizon + 3
     if count > MAX_GRID_GROWTH * int(lengths.sum()) + _LONGEST_CALENDAR:
@@ -333,16 +329,6 @@ def _calendar_stream(
         schema.time_zone,
     )
     return build_stream(table, stream, scaling, items)
-
-
-def fingerprint(config: DataConfig) -> dict[str, str]:
-    """Return the SHA-256 of what each stream was read from."""
-    sources = stream_paths(config)
-    cache = choose_cache(config, sources)
-    return {
-        name: digest_source(path, config.streams[name].item_from, cache)
-        for name, path in sources.items()
-    }
 
 
 def _list_items(target: Table) -> tuple[str, ...]:

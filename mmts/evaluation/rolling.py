@@ -13,8 +13,9 @@ from mmts import metrics
 from mmts.baselines.naive import choose_season, forecast_last_value, forecast_seasonal
 from mmts.baselines.ridge import fit_ridge
 from mmts.checkpoint import CheckpointInfo
-from mmts.data.dataset import Dataset, fingerprint, load_streams, stream_paths
+from mmts.data.dataset import Dataset, load_streams
 from mmts.data.gathering import WindowGatherer
+from mmts.data.source_files import fingerprint, stream_paths
 from mmts.data.windows import count_origins
 from mmts.errors import DataError, raise_all
 from mmts.evaluation.ablation import choose_ablation, describe_ablation, leave_out, shuffle
@@ -50,7 +51,7 @@ def load_evaluation_data(
     so that they need not exist; absent for every item. Logs a warning when a file has changed
     since. Raises DataError for any fault in the files.
     """
-    config = info.config.data
+    config = info.config.data.with_usual_cache()
     if root is not None:
         config = config.model_copy(update={"root": str(root)})
     read = {name: stream for name, stream in config.streams.items() if name not in without}

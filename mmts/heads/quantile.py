@@ -27,11 +27,18 @@ class QuantileHeadConfig(HeadSettings):
         levels = self.quantile_levels
         if not all(0 < level < 1 for level in levels):
             raise ValueError("'quantile_levels' must lie between 0 and 1")
+        if any(float(level_name(level)) != level for level in levels):
+            raise ValueError("'quantile_levels' must have six digits at most")
         if any(low >= high for low, high in pairwise(levels)):
             raise ValueError("'quantile_levels' must rise")
         if 0.5 not in levels:
             raise ValueError("'quantile_levels' must hold 0.5, the point forecast")
         return self
+
+
+def level_name(level: float) -> str:
+    """Return the name of the output of a level."""
+    return f"{level:g}"
 
 
 class QuantileHead(Head):
@@ -45,7 +52,7 @@ class QuantileHead(Head):
     def __init__(self, config: QuantileHeadConfig, num_targets: int) -> None:
         """Build for a number of target columns."""
         super().__init__()
-        self.outputs = tuple(f"{level:g}" for level in config.quantile_levels)
+        self.outputs = tuple(level_name(level) for level in config.quantile_levels)
         self.num_targets = num_targets
         self.project = nn.Linear(config.dim, num_targets * len(self.outputs))
         self.register_buffer("levels", torch.tensor(config.quantile_levels), persistent=False)

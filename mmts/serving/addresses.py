@@ -131,10 +131,10 @@ def _version_of(client: MlflowClient, store: TrackingStore, address: re.Match[st
     aliases = client.get_registered_model(name).aliases
     if alias is not None and alias in aliases:
         return str(aliases[alias])
+    if version is not None and is_there(lambda: client.get_model_version(name, str(int(version)))):
+        return str(int(version))
     versions = client.search_model_versions(f"name = '{name}'", max_results=200)
     numbers = sorted((int(found.version) for found in versions), reverse=True)
-    if version is not None and int(version) in numbers:
-        return str(int(version))
     said = "name a version or an alias of it"
     if alias is not None:
         said = f"it has no alias {alias!r}"

@@ -9,11 +9,11 @@ import pandas as pd
 
 from mmts.checkpoint import CheckpointInfo
 from mmts.data.config import StreamConfig
-from mmts.data.dataset import stream_paths
 from mmts.data.reading.chunks import CellKind, iterate_chunks
 from mmts.data.reading.sources import Source
 from mmts.data.reading.stamps import UNIX
 from mmts.data.schema import StreamSchema
+from mmts.data.source_files import stream_paths
 from mmts.errors import DataError
 
 MOST_ROWS = 100

@@ -71,7 +71,8 @@ def register_checkpoint(
     alias: set to this version, and taken away from any other. run_id: of the training, where the
     checkpoint does not tell.
     Raises CheckpointError when the file is no checkpoint, and TrackingError for a name that MLflow
-    does not take, or when it does not answer; then there is no new version.
+    does not take, or when it does not answer; there is no new version then, unless the error says
+    that it lacks its alias alone.
     """
     require_names(name, alias)
     forecaster = Forecaster.from_checkpoint(checkpoint)
@@ -115,7 +116,7 @@ def register_checkpoint(
             model_id=logged.model_id if run is not None or store.is_server else None,
         )
         if alias is not None:
-            client.set_registered_model_alias(name, alias, str(made.version))
+            _set_alias(client, store, name, alias, str(made.version))
     return Registered(name, str(made.version), alias)
 
 
@@ -156,6 +157,20 @@ def _experiment_of(
     if run is not None:
         return str(run.info.experiment_id)
     return find_experiment(client, info.config.tracking.experiment or info.config.name, store)
+
+
+def _set_alias(
+    client: MlflowClient, store: TrackingStore, name: str, alias: str, version: str
+) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.set_registered_model_alias(name, alias, version)
+    except MlflowException as error:
+        raise TrackingError(
+            f"MLflow at {store.shown}: version {version} of {name} is registered, but without its "
+            f"alias {alias!r}: {store.explain(error)}. Set it in MLflow, or register again."
+        ) from None
 
 
 def _link(client: MlflowClient, run: Run, model_id: str, epoch: int) -> None:

@@ -174,11 +174,14 @@ class Journal:
     def claim(self) -> sqlite3.Connection | None:
         """Take the right to bring it to MLflow, until that is closed; None where another has it."""
         # The system lets go of it whatever ends this process, and on every system.
-        lock = sqlite3.connect(self.folder / _LOCK, timeout=0)
+        try:
+            lock = sqlite3.connect(self.folder / _LOCK, timeout=0)
+        except sqlite3.OperationalError:
+            # Where there can be no lock, as in a folder that cannot be written, nobody has it.
+            return sqlite3.connect(":memory:")
         try:
             lock.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:
-            # Where there can be no lock, as in a folder that cannot be written, nobody has it.
             if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
                 lock.close()
                 return None

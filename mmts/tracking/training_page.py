@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmts.config import ExperimentConfig
-from mmts.data.dataset import Dataset, stream_paths
+from mmts.data.dataset import Dataset
 from mmts.data.findings.finding import say_count
 from mmts.data.schema import StreamSchema
+from mmts.data.source_files import stream_paths
 from mmts.data.splits import SPLITS
 from mmts.interactions.base import InteractionSettings
 from mmts.model import MultimodalForecaster

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmts.data.config import DataConfig
-from mmts.data.dataset import Dataset, fingerprint, load_dataset
+from mmts.data.dataset import Dataset, load_dataset
+from mmts.data.source_files import file_stamps, fingerprint
+from mmts.errors import DataError
 from mmts.training.linear_start import LinearFits
 
 
@@ -74,5 +76,16 @@ class Trial:
 
 
 def read_training_data(config: DataConfig) -> TrainingData:
-    """Read what trainings need; raises DataError with every fault."""
-    return TrainingData(load_dataset(config), fingerprint(config))
+    """Read what trainings need; raises DataError with every fault, or where files change meanwhile.
+
+    What is written down as trained on would else be something that nobody read.
+    """
+    before = file_stamps(config)
+    found = TrainingData(load_dataset(config), fingerprint(config))
+    changed = [name for name, stamps in file_stamps(config).items() if before.get(name) != stamps]
+    if changed:
+        raise DataError(
+            f"the files of {', '.join(changed)} changed while they were read. Run this again when "
+            "nothing writes to them."
+        )
+    return found

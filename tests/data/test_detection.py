@@ -329,6 +329,15 @@ def test_a_row_that_is_available_at_the_end_of_all_calendars_never_is(tmp_path: 
     assert origins["south"] == START + pd.Timedelta(days=16) - pd.Timedelta(hours=5)
 
 
+def test_a_target_of_which_no_row_is_ever_available_has_no_window(tmp_path: Path) -> None:
+    frames, settings = make_frames(), make_settings()
+    frames["load"] = frames["load"].assign(published="9999-12-31")
+    settings["data"]["streams"]["load"] |= {"available_at": "published"}
+    settings["data"]["streams"]["clock"] = {"calendar": ["hour"]}
+    with pytest.raises(DataError, match="no window of the train split"):
+        load(tmp_path, frames, settings)
+
+
 def test_one_column_is_not_time_and_item_at_once(tmp_path: Path) -> None:
     settings = make_settings()
     settings["data"]["streams"]["load"]["item"] = "time"

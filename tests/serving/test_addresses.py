@@ -89,6 +89,13 @@ def test_an_unknown_alias_or_version_gets_what_there_is(registry: Registry) -> N
     assert said.endswith(f"name a version or an alias of it. {there}")
 
 
+def test_a_version_older_than_those_that_are_listed_is_found(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MlflowClient, "search_model_versions", lambda *_, **__: [])
+    assert load_forecaster("models:/small-world/1", registry.store) is not None
+
+
 @pytest.mark.parametrize("address", ["models:a", "models:/a/b/c", "models:/", "runs:/", "runs:"])
 def test_an_address_of_another_form_gets_the_forms(address: str, registry: Registry) -> None:
     assert "models:/NAME@ALIAS, models:/NAME/VERSION" in refused(address, registry)

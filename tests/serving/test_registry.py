@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from mmts.errors import CheckpointError, TrackingError
@@ -92,6 +93,18 @@ def test_both_faults_are_told_at_once() -> None:
     with pytest.raises(TrackingError) as caught:
         require_names("a/b", "latest")
     assert len(str(caught.value).splitlines()) == 2
+
+
+def test_a_version_whose_alias_is_refused_is_named(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise MlflowException("the alias is full")
+
+    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", refuse)
+    with pytest.raises(TrackingError, match=r"version 1 of half is registered, but without its al"):
+        register_checkpoint(registry.checkpoint, "half", registry.store, "newest")
+    assert str(client_of(registry).get_model_version("half", "1").version) == "1"
 
 
 def test_what_is_no_checkpoint_is_not_registered(registry: Registry, tmp_path: Path) -> None:

@@ -140,6 +140,15 @@ def test_only_one_brings_a_journal_to_mlflow(journal: Journal) -> None:
     again.close()
 
 
+def test_where_no_lock_can_be_made_nobody_has_it(journal: Journal) -> None:
+    # As in a folder that cannot be written, which root can.
+    (journal.folder / "lock").mkdir()
+    for _ in range(2):
+        claim = journal.claim()
+        assert claim is not None
+        claim.close()
+
+
 def test_how_far_it_has_been_brought_outlasts_the_process(journal: Journal) -> None:
     assert journal.delivered == Delivered()
     journal.note(Delivered("r1", ("r0",), 10, 20))

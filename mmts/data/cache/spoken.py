@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
-_LOGGER = "mmts.data"
+_LOGGER = logging.getLogger("mmts.data")
 
 
 class Spoken(logging.Handler):
-    """Listens to the log of this folder inside a `with` block.
+    """Listens to the log of this folder inside a `with` block, whatever of it is shown.
 
-    messages: level and text of each.
+    messages: level and text of each, from INFO on.
     """
 
     def __init__(self, messages: Iterable[tuple[int, str]] = ()) -> None:
@@ -21,11 +21,21 @@ class Spoken(logging.Handler):
         self.messages = [(int(level), text) for level, text in messages]
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep one message."""
+        """Keep one message, and pass on what would have been shown."""
         self.messages.append((record.levelno, record.getMessage()))
+        if self._passes_on and record.levelno >= self._shown_from:
+            assert _LOGGER.parent is not None
+            _LOGGER.parent.handle(record)
 
     def __enter__(self) -> Self:
-        logging.getLogger(_LOGGER).addHandler(self)
+        """Have everything from INFO on said, and show no more of it than before."""
+        self._before = _LOGGER.level
+        self._shown_from = _LOGGER.getEffectiveLevel()
+        # Within another block that one does so.
+        self._passes_on = _LOGGER.propagate
+        _LOGGER.setLevel(min(self._shown_from, logging.INFO))
+        _LOGGER.propagate = False
+        _LOGGER.addHandler(self)
         return self
 
     def __exit__(
@@ -34,9 +44,12 @@ class Spoken(logging.Handler):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        logging.getLogger(_LOGGER).removeHandler(self)
+        """Leave the log as it was."""
+        _LOGGER.removeHandler(self)
+        _LOGGER.setLevel(self._before)
+        _LOGGER.propagate = self._passes_on
 
     def repeat(self) -> None:
         """Say everything once more: nothing is repaired in silence, the second time either."""
         for level, text in self.messages:
-            logging.getLogger(f"{_LOGGER}.cache").log(level, "%s", text)
+            _LOGGER.getChild("cache").log(level, "%s", text)

@@ -132,6 +132,8 @@ def load_table(
             with scratch_folder(cache.folder) as folder:
                 with Spoken() as spoken:
                     table = read_table(source, stream, columns, _MappedSinks(folder))
+                now = digest_source(source, stream.item_from, cache)
+                require_unchanged(ingredients["files"], now, str(source))
                 with cache.write(ingredients) as writer:
                     entry = writer.finish({**_store(table, writer), "spoken": spoken.messages})
         else:
@@ -141,6 +143,15 @@ def load_table(
         logger.warning("going on without a cache: %s", error)
         return read_table(source, stream, columns)
     return _restore(str(source), entry.arrays, entry.description)
+
+
+def require_unchanged(before: object, now: object, what: str) -> None:
+    """Make sure that files are those that were looked at before they were read.
+
+    before, now: their digests. Raises CacheError, as what was read may be of neither.
+    """
+    if before != now:
+        raise CacheError(f"{what} changed while it was read")
 
 
 def _store(table: Table, writer: EntryWriter) -> dict[str, Any]:

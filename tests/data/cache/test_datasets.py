@@ -5,7 +5,10 @@ from __future__ import annotations
 import gzip
 import logging
 import shutil
+import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 import pytest
@@ -16,10 +19,18 @@ from mmts.data import dataset as dataset_module
 from mmts.data.cache import tables as table_cache
 from mmts.data.cache.entries import EntryCache
 from mmts.data.cache.tables import digest_source, load_table
-from mmts.data.config import StreamConfig
-from mmts.data.dataset import Dataset, fingerprint, load_dataset, load_streams
+from mmts.data.config import DataConfig, StreamConfig
+from mmts.data.dataset import Dataset, load_dataset, load_streams
 from mmts.data.schema import ColumnSchema
+from mmts.data.source_files import fingerprint
+from mmts.errors import DataError
+from mmts.evaluation import load_evaluation_data
+from mmts.training import assignment
+from mmts.training.assignment import read_training_data
 from tests.factories import make_frames, make_settings, write_config, write_frames
+
+if TYPE_CHECKING:
+    from mmts.checkpoint import CheckpointInfo
 
 
 @pytest.fixture
@@ -142,6 +153,28 @@ def test_what_was_repaired_is_said_the_second_time_too(
         assert "kept the mean" in caplog.text
 
 
+def test_what_nobody_asked_to_hear_at_first_is_said_later(
+    config_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ranges = "data.streams.weather.valid_range={temperature: [0, 12]}"
+    with caplog.at_level(logging.WARNING, logger="mmts"):
+        load(config_path, ranges)
+    assert "valid_range" not in caplog.text
+    with caplog.at_level(logging.INFO, logger="mmts"):
+        load(config_path, ranges)
+    assert caplog.text.count("outside of valid_range") == 1
+
+
+def test_what_is_said_while_data_are_laid_out_is_said_once(
+    config_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="mmts"):
+        load(config_path, "data.streams.weather.valid_range={temperature: [0, 12]}")
+    assert caplog.text.count("outside of valid_range") == 1
+    log = logging.getLogger("mmts.data")
+    assert (log.level, log.propagate, log.handlers) == (logging.NOTSET, True, [])
+
+
 def test_small_files_are_not_kept(config_path: Path, tmp_path: Path) -> None:
     load(config_path, "data.cache=auto")
     assert not (tmp_path / "cache").exists()
@@ -211,4 +244,50 @@ def test_a_checkpoint_does_not_say_where_files_are_kept(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "stranger")
     sources = {name: tmp_path / f"{name}.csv" for name in frames}
     load_streams(config, found.schema, found.scaling, sources)
+    info = SimpleNamespace(
+        config=SimpleNamespace(data=config), data_schema=found.schema, scaling=found.scaling,
+        split=found.split, fingerprint={},
+    )  # fmt: skip
+    load_evaluation_data(cast("CheckpointInfo", info))
     assert not (tmp_path / "stranger").exists()
+
+
+@pytest.mark.parametrize("reader", ["load_table", "_prepare"])
+def test_what_changes_while_it_is_read_is_not_kept_under_its_old_digest(
+    config_path: Path, monkeypatch: pytest.MonkeyPatch, reader: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    owner, name = (dataset_module, reader) if reader == "_prepare" else (table_cache, "read_table")
+    read, weather = getattr(owner, name), config_path.parent / "weather.csv"
+
+    def replace_after(*given: Any) -> Any:
+        found = read(*given)
+        if not caplog.text:
+            # So late that the clock of files tells it apart.
+            time.sleep(0.05)
+            weather.write_text(weather.read_text().replace(",1", ",2"))
+        return found
+
+    monkeypatch.setattr(owner, name, replace_after)
+    load(config_path)
+    assert "changed while it was read" in caplog.text
+    monkeypatch.undo()
+    assert_same(load(config_path), load(config_path, "data.cache=never"))
+
+
+def test_files_that_change_while_a_training_reads_them_are_told_of(
+    config_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(config_path, ["data.cache=never"]).data
+    weather = config_path.parent / "weather.csv"
+
+    def load_and_change(config: DataConfig) -> Dataset:
+        found = load_dataset(config)
+        time.sleep(0.05)
+        weather.write_text(weather.read_text() + "\n")
+        return found
+
+    assert read_training_data(config).hashes == fingerprint(config)
+    monkeypatch.setattr(assignment, "load_dataset", load_and_change)
+    with pytest.raises(DataError, match="the files of weather changed while they were read"):
+        read_training_data(config)
