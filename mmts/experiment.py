@@ -11,7 +11,7 @@ from mmts.checkpoint import (
 from mmts.config import ExperimentConfig
 from mmts.config_yaml import read_yaml
 from mmts.errors import RunError
-from mmts.run_folders.folder import BEST, CONFIG
+from mmts.run_folders.names import BEST, CONFIG
 from mmts.training.assignment import TrainingResult, Trial
 from mmts.training.joining import joined_by_torchrun
 from mmts.training.leading import lead

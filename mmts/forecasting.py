@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
+from torch import Tensor
 
 from mmts.checkpoint import CheckpointInfo, load_checkpoint
 from mmts.data.dataset import load_streams
@@ -196,6 +197,10 @@ class Forecaster:
         scale = np.array([numbers[column].scale for column in schema.target_columns])
         restored: npt.NDArray[np.float64] = values * scale[:, None] + mean[:, None]
         return restored
+
+    def unscale_points(self, values: Tensor) -> npt.NDArray[np.float64]:
+        """Bring (..., target) from the training scale to the target's own units."""
+        return self.unscale(values.numpy().astype(np.float64)[..., None])[..., 0]
 
     def _warn_of_unknown_future(self, gatherer: WindowGatherer) -> None:
         schema = self.info.data_schema

@@ -55,8 +55,8 @@ def train(
     with imports():
         from mmts import experiment as experiments
         from mmts.config import load_config
-        from mmts.run_folders.folder import HISTORY
         from mmts.run_folders.history import read_history
+        from mmts.run_folders.names import HISTORY
         from mmts.training.processes import find_processes
 
     has_bar = sys.stderr.isatty() and not quiet

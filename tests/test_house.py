@@ -15,11 +15,11 @@ from tests.conftest import ROOT
 # among which the same holds in the order given, or in any order that has no circle.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "config_base", "kinds", "tokens", "formulas", "part_files", "files", "folder_lock",
-     "interrupts", "gpu_lock",
+     "interrupts", "child_processes", "gpu_lock",
      "score_text", "training.config", "tracking.secrets", "tracking.config", "tuning.config",
      "calibration.config"),
     ("config_yaml", "config_errors", "losses", "metrics", "calibration.conformal", "inspection",
-     "tracking.journal", "run_folders.description", "run_folders.history",
+     "tracking.journal", "run_folders.description", "run_folders.names", "run_folders.history",
      "run_folders.evaluations", "run_folders.folder", "run_folders.comparison"),
     (
         "data.text", "data.config", "data.cache.digests", "data.cache.array_files",
@@ -76,11 +76,21 @@ def floor_of(module: str) -> tuple[int, int]:
 def imports_of(path: Path) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mmts"):
+        if isinstance(node, ast.ImportFrom) and node.module == "mmts":
+            found |= {f"mmts.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mmts."):
             found.add(node.module or "")
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names if alias.name.startswith("mmts")}
-    return found - {"mmts"}
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_every_import_names_the_whole_way(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        assert not (isinstance(node, ast.ImportFrom) and node.level), ast.unparse(node)
+        # The package itself is for users.
+        assert not (isinstance(node, ast.Import) and node.names[0].name == "mmts")
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
@@ -147,6 +157,11 @@ def test_a_forecast_loads_neither_lightning_nor_mlflow_nor_scikit_learn(
     loaded = loaded_by("forecast", trained, "--output", tmp_path / "forecast.csv")
     assert {"torch", "pandas", "mmts"} <= loaded
     assert not loaded & HEAVY
+
+
+def test_scores_load_no_lightning_either() -> None:
+    for module in ("backtest.run", "evaluation", "calibration.fitting", "explanation"):
+        assert not loaded_after(f"import mmts.{module}", "pytorch_lightning", "mlflow"), module
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -10,7 +10,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from mmts.config_base import Length, Months, format_period, microseconds
+from mmts.config_base import Length, Months, format_period
 from mmts.data.dataset import Dataset
 from mmts.data.schema import DataSchema
 from mmts.data.streams import Stream
@@ -58,18 +58,12 @@ def count_steps(step: str, schema: DataSchema) -> int:
         raise ConfigError(
             f"--step {step}: write a duration such as 24h or 7d, or a number of steps."
         ) from None
-    clock = schema.clock
-    if isinstance(length, int):
-        return length
-    if isinstance(length, Months):
-        size, unit, fits = length.count, clock.every, clock.unit == "month"
-    else:
-        size, unit, fits = microseconds(length), clock.period, clock.unit != "month"
-    whole, rest = divmod(size, unit)
-    if not fits or rest or not whole:
+    whole = schema.clock.whole_steps(length)
+    if whole is None:
+        assert not isinstance(length, int)
         raise ConfigError(
             f"--step {step}: {format_period(length)} is no whole number of forecast steps of "
-            f"{clock}. Choose a multiple, or a number of steps."
+            f"{schema.clock}. Choose a multiple, or a number of steps."
         )
     return whole
 

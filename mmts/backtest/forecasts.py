@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from mmts.backtest.cutoffs import place_windows
 from mmts.baselines.naive import choose_season, forecast_last_value, forecast_seasonal
@@ -59,23 +58,16 @@ def forecast_at(
     ridge = fit_ridge(splits["train"], splits["validation"], dataset.category_sizes)
     forecasts = forecast_windows(forecaster, gatherer)
     baselines = {
-        LAST_VALUE: _unscale(forecaster, forecast_last_value(gatherer)),
-        SEASONAL_NAIVE: _unscale(forecaster, forecast_seasonal(gatherer, season)),
-        RIDGE: _unscale(forecaster, ridge.forecast(gatherer)),
+        LAST_VALUE: forecaster.unscale_points(forecast_last_value(gatherer)),
+        SEASONAL_NAIVE: forecaster.unscale_points(forecast_seasonal(gatherer, season)),
+        RIDGE: forecaster.unscale_points(ridge.forecast(gatherer)),
     }
     scales = naive_scales(forecaster, dataset, season)
     for place, moment in enumerate(moments):
         chosen = np.flatnonzero(places.numpy() == place)
         yield CutoffForecasts(
             cutoff=moment,
-            windows=replace(
-                forecasts,
-                items=forecasts.items[chosen],
-                origins=forecasts.origins[chosen],
-                forecast=forecasts.forecast[chosen],
-                actual=forecasts.actual[chosen],
-                observed=forecasts.observed[chosen],
-            ),
+            windows=forecasts.take(chosen),
             baselines={name: found[chosen] for name, found in baselines.items()},
             scales=scales,
             season=season,
@@ -106,8 +98,3 @@ def pool(forecasts: list[CutoffForecasts]) -> CutoffForecasts:
         },
         scales=np.concatenate([found.scales for found in forecasts]),
     )
-
-
-def _unscale(forecaster: Forecaster, values: Tensor) -> Array:
-    """Bring (..., target) from the training scale to the target's own units."""
-    return forecaster.unscale(values.numpy().astype(np.float64)[..., None])[..., 0]

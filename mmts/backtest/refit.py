@@ -18,8 +18,8 @@ from mmts.errors import OutputError, raise_all
 from mmts.experiment import train
 from mmts.files import make_folder, output_error, write_whole
 from mmts.linear.path import LinearConfig
+from mmts.run_folders.names import BEST
 from mmts.training.assignment import Trial, read_training_data
-from mmts.training.callbacks import BEST
 
 FOLDER = "refits"
 """Below that of the backtest; in it, a folder per cut-off."""

@@ -173,7 +173,7 @@ def _try_on_later_half(
     places = schema.clock.places(windows.origins)
     last = int(places.max()) + schema.horizon
     is_early = 2 * (places + schema.horizon) <= last
-    earlier, later = _choose(windows, is_early), _choose(windows, 2 * places >= last)
+    earlier, later = windows.take(is_early), windows.take(2 * places >= last)
     if not (earlier.observed.any() and later.observed.any()):
         return None
     try:
@@ -182,17 +182,6 @@ def _try_on_later_half(
         return None
     calibrated = move_quantiles(later.quantiles, later.quantile_levels, half.factors)
     return LaterHalf(_measure(later, later.quantiles), _measure(later, calibrated))
-
-
-def _choose(windows: WindowForecasts, chosen: npt.NDArray[np.bool_]) -> WindowForecasts:
-    return WindowForecasts(
-        items=windows.items[chosen],
-        origins=windows.origins[chosen],
-        forecast=windows.forecast[chosen],
-        actual=windows.actual[chosen],
-        observed=windows.observed[chosen],
-        outputs=windows.outputs,
-    )
 
 
 def _measure(windows: WindowForecasts, quantiles: Array) -> Shares:

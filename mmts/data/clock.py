@@ -6,6 +6,7 @@ finds the next row of a daily local or a monthly stream. All times are int64 mic
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import lru_cache
 from typing import Literal, Self
 from zoneinfo import ZoneInfo
@@ -80,6 +81,17 @@ class Clock(Config):
             begin = pd.Timestamp(self.offset, unit="us").strftime("%H:%M:%S").removesuffix(":00")
             return f"{self.every}d{zone}" + (f" from {begin}" if self.offset else "")
         return format_duration(pd.Timedelta(self.every, "us").to_pytimedelta())
+
+    def whole_steps(self, length: timedelta | MonthCount | int) -> int | None:
+        """Return of how many periods a length is, None where of no whole number of them."""
+        if isinstance(length, int):
+            return length
+        if isinstance(length, MonthCount):
+            fits, size, step = self.unit == "month", length.count, self.every
+        else:
+            fits, size, step = self.unit != "month", microseconds(length), self.period
+        whole, rest = divmod(size, step)
+        return whole if fits and whole and not rest else None
 
     def advance(self, start: Tensor, steps: Tensor | int) -> Tensor:
         """Return the place so many periods after another one, int64; arguments broadcast."""

@@ -312,15 +312,9 @@ def _target_clock(config: DataConfig, table: Table, found: FoundClock) -> Clock:
 
 def _horizon_steps(config: DataConfig, clock: Clock) -> int:
     length = config.horizon
-    if isinstance(length, int):
-        return length
-    if isinstance(length, Months):
-        whole, rest = divmod(length.count, clock.every)
-        fits = clock.unit == "month"
-    else:
-        whole, rest = divmod(microseconds(length), clock.period)
-        fits = clock.unit != "month"
-    if not fits or rest or not whole:
+    whole = clock.whole_steps(length)
+    if whole is None:
+        assert not isinstance(length, int)
         raise DataError(
             f"data.horizon: {format_period(length)} is no whole number of steps of {clock}. "
             "Choose a multiple, or a number of steps."

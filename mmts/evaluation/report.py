@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,27 @@ class WindowForecasts:
         """The quantiles, (window, horizon, target, quantile)."""
         places = [place for place, output in enumerate(self.outputs) if output != "mean"]
         return self.forecast[..., places]
+
+    def take(self, chosen: npt.NDArray[Any]) -> WindowForecasts:
+        """Return some of the windows: their places, or a flag for each."""
+        return replace(
+            self,
+            items=self.items[chosen],
+            origins=self.origins[chosen],
+            forecast=self.forecast[chosen],
+            actual=self.actual[chosen],
+            observed=self.observed[chosen],
+        )
+
+    def of_target(self, place: int) -> WindowForecasts:
+        """Return one of the targets alone."""
+        one = slice(place, place + 1)
+        return replace(
+            self,
+            forecast=self.forecast[:, :, one],
+            actual=self.actual[:, :, one],
+            observed=self.observed[:, :, one],
+        )
 
     def point(self, *preferred: str) -> Array:
         """Return the first output that there is of these, (window, horizon, target)."""

@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
 from mmts import metrics
 from mmts.baselines.naive import choose_season, forecast_last_value, forecast_seasonal
@@ -114,7 +113,7 @@ def evaluate(
         scores={
             MODEL: scorer.score_model(),
             **{
-                name: scorer.score_point(_unscale(forecaster, forecast))
+                name: scorer.score_point(forecaster.unscale_points(forecast))
                 for name, forecast in baselines.items()
             },
         },
@@ -168,15 +167,10 @@ def forecast_windows(
         items=gatherer.windows.items.numpy(),
         origins=gatherer.windows.origins.numpy(),
         forecast=forecaster.predict_windows(gatherer, observer, batch_size),
-        actual=_unscale(forecaster, targets),
+        actual=forecaster.unscale_points(targets),
         observed=observed.numpy(),
         outputs=forecaster.model.outputs,
     )
-
-
-def _unscale(forecaster: Forecaster, values: Tensor) -> Array:
-    """Bring (..., target) from the training scale to the target's own units."""
-    return forecaster.unscale(values.numpy().astype(np.float64)[..., None])[..., 0]
 
 
 def naive_scales(forecaster: Forecaster, dataset: Dataset, season: int) -> Array:
@@ -188,7 +182,7 @@ def naive_scales(forecaster: Forecaster, dataset: Dataset, season: int) -> Array
         times = stream.times(item)
         ends = dataset.schema.clock.advance(times, 1)
         num_known = int((ends <= dataset.split.validation).sum())
-        values = _unscale(forecaster, stream.history(item)[:num_known, channels])
+        values = forecaster.unscale_points(stream.history(item)[:num_known, channels])
         observed = np.isfinite(values)
         for target in range(len(channels)):
             scales[item, target] = metrics.seasonal_naive_scale(

@@ -148,13 +148,7 @@ def _choose_target(
     """Return the windows of one target alone, or as they are."""
     if target is None:
         return windows
-    place = slice(targets.index(target), targets.index(target) + 1)
-    return replace(
-        windows,
-        forecast=windows.forecast[:, :, place],
-        actual=windows.actual[:, :, place],
-        observed=windows.observed[:, :, place],
-    )
+    return windows.of_target(targets.index(target))
 
 
 def _by_cost(cost: Cost) -> float:

@@ -13,9 +13,8 @@ from mmts.errors import MmtsError, RunError, nearest
 from mmts.run_folders.description import read_description
 from mmts.run_folders.evaluations import MODEL, KeptEvaluation, find_evaluations, read_evaluation
 from mmts.run_folders.history import Epoch, best_of, has_ended, read_history
+from mmts.run_folders.names import BEST, CONFIG, HISTORY, STUDY
 from mmts.tracking.journal import find_run_id
-
-CONFIG, BEST, HISTORY, STUDY = "config.yaml", "best.mmts", "history.jsonl", "study.yaml"
 
 State = Literal["finished", "not finished", "nothing trained"]
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from mmts.errors import CheckpointError, TrackingError, nearest
 from mmts.files import make_folder, write_whole
 from mmts.forecasting import Forecaster
+from mmts.run_folders.names import BEST
 from mmts.serving.client import asking, is_there
 from mmts.tracking.store import TrackingStore
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 _MODEL = re.compile(r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[0-9]+))?")
 _RUN = re.compile(r"runs:/(?P<run>[0-9a-zA-Z_-]+)(?:/(?P<path>.+))?")
-_USUAL = "best.mmts"
 _FORMS = "Write it as models:/NAME@ALIAS, models:/NAME/VERSION or runs:/RUN_ID/best.mmts."
 
 
@@ -106,7 +106,7 @@ def _fetch_version(
 def _fetch_of_run(
     client: MlflowClient, store: TrackingStore, address: re.Match[str], folder: Path
 ) -> Found:
-    run_id, path = address["run"], address["path"] or _USUAL
+    run_id, path = address["run"], address["path"] or BEST
     if not is_there(lambda: client.get_run(run_id)):
         raise TrackingError(f"{address[0]}: {store.shown} has no run {run_id!r}. {_FORMS}")
     parent = path.rpartition("/")[0] or None

@@ -138,16 +138,6 @@ class Delivery:
                 return True
         return False
 
-    def is_complete(self) -> bool:
-        """Tell whether nothing waits to be sent."""
-        values = next(self.journal.read(self._delivered.values), None)
-        files = (
-            record
-            for record, _ in self.journal.read(self._delivered.files)
-            if record["record"] == "file"
-        )
-        return self.run_id is not None and values is None and next(files, None) is None
-
     def _begin(self, client: MlflowClient, begin: Record) -> str:
         experiment = find_experiment(client, begin["experiment"], self.store)
         tags = {**begin["tags"], JOURNAL_TAG: begin["id"]}

@@ -17,6 +17,7 @@ from mmts.data.source_files import stream_paths
 from mmts.data.splits import SPLITS
 from mmts.interactions.base import InteractionSettings
 from mmts.model import MultimodalForecaster
+from mmts.run_folders.names import CONFIG
 from mmts.tracking.delivery import ERROR_TAG
 from mmts.tracking.note import mark_code, write_table
 from mmts.tracking.provenance import (
@@ -105,7 +106,7 @@ def record_setup(
     )
     run.set_tags(describe_source(sys.argv))
     run.log_params(list_params(config, dataset, num_parameters))
-    run.log_file(folder / "config.yaml")
+    run.log_file(folder / CONFIG)
     _record_datasets(run, config, dataset, hashes)
     place = Path.cwd()
     run.find_tags(lambda: describe_commit(place))

@@ -17,13 +17,10 @@ from mmts.data.times import say_span
 from mmts.files import write_whole
 from mmts.linear.share import Shares
 from mmts.run_folders.history import keep_epochs
+from mmts.run_folders.names import BEST, LAST
 from mmts.tracking.run import TrackedRun
 from mmts.training.module import ForecastingModule
 from mmts.training.state import KeptState
-
-BEST = "best.mmts"
-LAST = "last.mmts"
-HISTORY = "history.jsonl"
 
 logger = logging.getLogger(__name__)
 

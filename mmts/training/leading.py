@@ -24,7 +24,7 @@ from mmts.files import make_folder, output_error, write_whole
 from mmts.folder_lock import hold_folder, is_empty
 from mmts.forecasting import Forecaster
 from mmts.model import MultimodalForecaster
-from mmts.run_folders.folder import BEST, CONFIG, HISTORY
+from mmts.run_folders.names import BEST, CONFIG, HISTORY
 from mmts.tracking.run import Status, start_run
 from mmts.tracking.system_metrics import SystemMetrics
 from mmts.tracking.training_page import (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from einops import rearrange
@@ -17,6 +17,12 @@ from mmts.training.config import TrainingConfig
 from mmts.training.processes import ALONE, Processes
 from mmts.training.running_means import RunningMeans
 from mmts.training.step_number import StepNumber
+
+
+def part_weights(weights: Iterable[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """Return those that decay and those that do not, in the order of the optimiser."""
+    weights = list(weights)
+    return [w for w in weights if w.ndim >= 2], [w for w in weights if w.ndim < 2]
 
 
 class Optimisation:
@@ -47,8 +53,7 @@ class Optimisation:
         self.num_steps = num_steps
         self.num_warmup = max(1, round(config.warmup_fraction * num_steps))
         self.weights = [p for p in model.parameters() if p.requires_grad]
-        decayed = [p for p in self.weights if p.ndim >= 2]
-        free = [p for p in self.weights if p.ndim < 2]
+        decayed, free = part_weights(self.weights)
         device = self.weights[0].device
         self.rate = StepNumber(device)
         self.optimizer = torch.optim.AdamW(

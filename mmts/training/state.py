@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,9 +22,11 @@ from mmts.errors import RunError
 from mmts.files import write_whole
 from mmts.model import MultimodalForecaster
 from mmts.run_folders.comparison import compare_settings
+from mmts.training.optimisation import part_weights
 
 RESUME = "resume.safetensors"
 FORMAT_VERSION = 3
+_MOMENTS = ("exp_avg", "exp_avg_sq")
 _METADATA_KEY = "mmts-resume"
 _MODEL = "model/"
 _MOST_SHOWN = 10
@@ -158,10 +161,9 @@ class KeptState:
         shapes |= {_MODEL + name: tuple(weight.shape) for name, weight in weights.items()}
         if config.training.weight_averaging is not None:
             shapes |= {f"average/{n}": tuple(weight.shape) for n, weight in enumerate(trained)}
-        # A weight that has never had a gradient has none of these; the order is the optimiser's.
+        # A weight that has never had a gradient has none of these.
         moments: dict[str, Any] = {}
-        in_order = [w for w in trained if w.ndim >= 2] + [w for w in trained if w.ndim < 2]
-        for place, weight in enumerate(in_order):
+        for place, weight in enumerate(chain(*part_weights(trained))):
             moments |= {f"optimizer/{place}/{m}": tuple(weight.shape) for m in _MOMENTS}
             moments[f"optimizer/{place}/step"] = ()
         found = {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
@@ -174,9 +176,6 @@ class KeptState:
     def damaged(self, how: str) -> RunError:
         """Return what to tell where the file is not as it was written."""
         return _damaged(self.folder / RESUME, how)
-
-
-_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def model_tensors(model: MultimodalForecaster) -> dict[str, Tensor]:

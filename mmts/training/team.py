@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import TracebackType
 
+from mmts.child_processes import end_with_parent, say_end
 from mmts.config import ExperimentConfig
 from mmts.errors import MmtsError, TrainingError
 from mmts.training.joining import joined, meet_here
@@ -165,11 +166,10 @@ class _Other:
             code = self.process.exitcode or 0
             if code == 0:
                 return None
-            how = f"killed by signal {-code}" if code < 0 else f"ended with code {code}"
             # Nothing that we do ends it so; what others report, they report because of it.
             return -1.0, TrainingError(
-                f"training.devices: {self.name} was {how}, and said no more. If memory ran out, "
-                "take fewer devices. A script that calls train() has to do so under "
+                f"training.devices: {self.name} {say_end(code)}, and said no more. If memory ran "
+                "out, take fewer devices. A script that calls train() has to do so under "
                 "`if __name__ == '__main__':`, as its other processes import it."
             )
         return message
@@ -186,7 +186,7 @@ def _follow(
     """Train as one of the other processes; nothing is written, logged or drawn."""
     # The first process answers Ctrl-C for all.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     # The first process shows the same.
     warnings.simplefilter("ignore")
     try:
@@ -210,10 +210,3 @@ def _follow(
         text = f"{name} failed:\n{traceback.format_exc()}"
         messages.send((time.time(), RuntimeError(text)))
         raise SystemExit(1) from error
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)

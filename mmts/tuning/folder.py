@@ -14,6 +14,7 @@ from mmts.config_yaml import read_yaml, write_yaml
 from mmts.errors import ConfigError, OutputError
 from mmts.files import write_whole
 from mmts.folder_lock import hold_folder, is_empty
+from mmts.run_folders.names import BEST, STUDY
 
 # How many, how long, by how many and where recorded: no trial depends on it. Where the data lie
 # does not matter either, as what they hold is compared.
@@ -33,7 +34,7 @@ class StudyFolder:
     @property
     def description(self) -> Path:
         """The config, the search and the data of the study, as YAML."""
-        return self.path / "study.yaml"
+        return self.path / STUDY
 
     @property
     def database(self) -> Path:
@@ -53,7 +54,7 @@ class StudyFolder:
     @property
     def best_checkpoint(self) -> Path:
         """What was trained in the best trial."""
-        return self.path / "best.mmts"
+        return self.path / BEST
 
     def trial(self, number: int) -> Path:
         """Return the folder of one trial's training."""

@@ -44,10 +44,6 @@ class SearchedConfig:
             set_key(settings, key, copy.deepcopy(value), self.where)
         return resolve_config(validate_config(settings, self.where), self.folder)
 
-    def touches_data(self) -> bool:
-        """Whether trials may differ in what they read."""
-        return any(key.partition(".")[0] == "data" for key in self.tuning.search)
-
     def _add_defaults(self, settings: dict[str, Any], key: str) -> None:
         """Spell out a group that has a kind and that nobody wrote, such as an encoder by default.
 

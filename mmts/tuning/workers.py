@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import logging.handlers
 import multiprocessing
-import os
 import queue
 import signal
-import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -20,6 +18,7 @@ from typing import Any
 
 import torch
 
+from mmts.child_processes import end_with_parent, say_end
 from mmts.errors import MmtsError, TrainingError
 from mmts.interrupts import SignalWatch
 from mmts.training.assignment import TrainingData
@@ -160,10 +159,9 @@ class _Team:
 
 
 def _how_it_ended(name: str, code: int) -> str:
-    how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
     return (
-        f"{name} {how}, and said no more. If memory ran out, take fewer workers. The same command "
-        "goes on with what is missing."
+        f"{name} {say_end(code)}, and said no more. If memory ran out, take fewer workers. The "
+        "same command goes on with what is missing."
     )
 
 
@@ -172,7 +170,7 @@ def _work(work: Work, tickets: _Tickets, messages: Any, threads: int) -> None:
     # The first process answers Ctrl-C for all.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     torch.set_num_threads(threads)
     log = logging.getLogger("mmts")
     log.handlers, log.propagate = [_ToFirst(messages)], False
@@ -210,10 +208,3 @@ class _ToFirst(logging.handlers.QueueHandler):
 
     def enqueue(self, record: logging.LogRecord) -> None:
         self.messages.put(("log", record))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)

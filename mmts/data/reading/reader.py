@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mmts.data.clock import DAY
 from mmts.data.config import ItemFrom, ReadingConfig, StreamConfig
 from mmts.data.reading.cells import CellReader, FlagReader, NumberReader
 from mmts.data.reading.chunks import CellKind, Headers, iterate_chunks, read_names
@@ -22,7 +23,7 @@ from mmts.data.reading.names import NameReader
 from mmts.data.reading.sinks import ColumnSink, MemorySinks, Sinks
 from mmts.data.reading.sorting import Order, find_order
 from mmts.data.reading.sources import Source, find_files, item_of, name_of
-from mmts.data.reading.stamps import DAY, UNIX, StampReader
+from mmts.data.reading.stamps import UNIX, StampReader
 from mmts.data.reading.zones import localize, localize_latest
 from mmts.data.schema import ColumnSchema, StreamSchema
 from mmts.data.table import Table, Words

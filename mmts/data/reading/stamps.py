@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mmts.data.clock import DAY
 from mmts.data.config import ReadingConfig
 from mmts.data.reading.cells import NumberReader, is_time_like, plain_values
 from mmts.data.reading.faults import Faults, Rows
@@ -34,7 +35,6 @@ from mmts.errors import DataError
 UNIX = {"unix_s": 1_000_000, "unix_ms": 1_000, "unix_us": 1}
 """Microseconds of one step of each format that counts since 1970, in UTC."""
 
-DAY = 86_400_000_000
 _LONGEST = 200
 """Characters of a time at most."""
 _WRITE = "Write it as 2013-10-01 14:00."
