@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from mmts.data import target_ahead
 from mmts.data.clock import Clock
 from mmts.data.gathering import WindowGatherer
 from mmts.data.phased_windows import PhasedWindows, find_phases
@@ -16,6 +17,7 @@ from mmts.data.row_windows import take_rows
 from mmts.data.schema import ColumnSchema, DataSchema, StreamSchema
 from mmts.data.stream_windows import FreeWindows
 from mmts.data.streams import Stream
+from mmts.data.target_ahead import look_ahead
 from mmts.data.windows import Windows
 
 HOUR = 3_600_000_000
@@ -184,6 +186,31 @@ def test_batches_hold_the_windows_in_order_whatever_is_copied_together(
     for field in ("step_edges", "target", "target_observed"):
         assert torch.cat([getattr(b, field) for b in batches]).equal(getattr(whole, field)), field
     assert not list(gatherer.batches(size, order[:0]))
+
+
+@pytest.mark.parametrize("has_grid", [True, False])
+def test_a_target_too_large_to_be_copied_out_of_its_stream_is_the_same(
+    monkeypatch: pytest.MonkeyPatch, has_grid: bool
+) -> None:
+    torch.manual_seed(0)
+    target = make_schema("load", future=True)
+    stream = make_stream(target)
+    assert stream.schema.num_channels == 2
+    schema = DataSchema(
+        streams={"load": target}, target_stream="load", horizon=4, has_time_zone=True
+    )
+    if not has_grid:
+        monkeypatch.setattr(target_ahead, "find_grid_rows", lambda *_: None)
+    windows = make_windows(12, 30)
+    places = (windows.items.long(), windows.origins)
+    found = []
+    for most in (10**9, 0):
+        monkeypatch.setattr(target_ahead, "_MOST_COPIED", most)
+        ahead = look_ahead(stream, schema, windows)
+        found.append(ahead.gather(*ahead.place(*places)))
+    for one, other in zip(*found, strict=True):
+        assert one.equal(other)
+    assert found[0][1].shape == (len(windows), 4, 1)
 
 
 def test_rows_are_the_same_however_they_are_taken() -> None:

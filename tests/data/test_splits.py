@@ -116,6 +116,14 @@ def test_dates_are_told_as_clocks_on_the_wall_show_them(tmp_path: Path) -> None:
     ]
 
 
+def test_dates_are_told_in_the_zone_of_the_data(tmp_path: Path) -> None:
+    write_hours(tmp_path)
+    dataset = load(tmp_path, {"validation": 60, "test": 80})
+    zone = {"has_time_zone": True, "time_zone": "Europe/Berlin"}
+    found = list(dataset.split.dates(dataset.schema.model_copy(update=zone)))
+    assert found[1] == ("validation", "2024-03-03T13:00:00+01:00", "2024-03-04T09:00:00+01:00")
+
+
 def test_a_time_that_cannot_be_compared_says_where_it_stands(tmp_path: Path) -> None:
     write_hours(tmp_path)
     with pytest.raises(DataError, match=r"data\.split: 2024-03-03T12:00:00\+00:00"):

@@ -102,6 +102,21 @@ def test_an_event_that_is_published_at_once_counts_for_the_token_that_ends_with_
     assert align(hours, Tokens(values, event), Reach()).values[0, :, 0].tolist() == [1.0, 2.0, 2.0]
 
 
+def test_a_plan_that_begins_when_a_measurement_ends_is_read_without_it() -> None:
+    hours = make_grid(-3.0, 1.0, 3, 0.0, [True] * 12, known_ahead=False)
+    # Both count from two hours before the origin on; the measurement for the token that ends then.
+    both = TokenGrid(
+        start=torch.tensor([[-3.0, -2.0]]),
+        end=torch.tensor([[-2.0, -1.0]]),
+        available=torch.tensor([[-2.0, -9.0]]),
+        observed=torch.tensor([[True, True]]),
+    )
+    values = torch.tensor([[[1.0], [2.0]]])
+    read = align(hours, Tokens(values, both), Reach()).values[0, :, 0]
+    # And an hour later nothing is new: what was there last is read, which is both.
+    assert read.tolist() == [1.0, 2.0, 1.5]
+
+
 def make_columns(length: int, last: float) -> TokenGrid:
     """Make tokens that all stand over the same span, as those of whole columns do."""
     end = torch.full((1, length), last)
