@@ -64,6 +64,11 @@ clean:  ## remove .venv, caches and build folders; runs and forecasts stay
 	rm -rf .venv build mutants dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# Else a program that is started beside this folder would take it for the package, if it is called
+# mmts: Python looks there first, and what it finds of that name hides an editable installation.
+FOUND_ANYWHERE := import pathlib, sysconfig; \
+    pathlib.Path(sysconfig.get_path('purelib'), 'mmts-checkout.pth').write_text('$(CURDIR)\n')
+
 # The stamp is written last, so that a set-up that was broken off is done again.
 IS_FIT := import sys; sys.exit(sys.version_info < (3, 11))
 .venv/installed: pyproject.toml setup.py constraints.txt
@@ -81,4 +86,5 @@ IS_FIT := import sys; sys.exit(sys.version_info < (3, 11))
 	fi
 	@echo "Installing: some minutes and about 2 GB (more where torch comes with CUDA)"
 	$(BIN)/python -m pip install --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	@$(BIN)/python -c "$(FOUND_ANYWHERE)"
 	@touch $@

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from mmts.errors import CheckpointError
 from mmts.files import write_whole
+from mmts.run_folders.names import BEST
 
 LONGEST_HEADER = 1 << 26
 """Bytes of the names and shapes of all tensors, and of the description."""
@@ -114,6 +115,8 @@ def _refuse(path: str | Path, reason: str) -> NoReturn:
 
 def _require_bounded_header(path: Path) -> None:
     """Make sure, before anything is read, that this is a file and its header not too long."""
+    if path.is_dir():
+        raise CheckpointError(f"{path}: is a folder. Give a file in it, such as {path / BEST}.")
     if path.exists() and not path.is_file():
         _refuse(path, "no file that can be read twice")
     with path.open("rb") as file:

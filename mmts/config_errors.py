@@ -66,6 +66,11 @@ def _describe(fault: ErrorDetails, model: type[BaseModel], settings: Any) -> str
             known = re.findall(r"'([^']*)'", context["expected"])
             hint = nearest(str(fault["input"]), known)
             return f"{path}: {fault['input']!r} will not do: choose {context['expected']}{hint}"
+        case "string_pattern_mismatch" if location[-1] == "holidays":
+            return (
+                f"{path}: {fault['input']!r} will not do: write two letters of a country, and "
+                "perhaps its part, such as US or DE-BY."
+            )
         case "kind":
             return f"{path}: {fault['msg']}"
         case "node" | "duration" | "period" | "length" | "cut" | "time_zone" | "number" | "space":

@@ -17,6 +17,8 @@ from mmts.part_files import name_part, remove_left_over
 if TYPE_CHECKING:
     import pandas as pd
 
+_OTHER_TABLES = {".xlsx", ".xls", ".parquet", ".json", ".feather"}
+
 _REMEDIES = {
     errno.ENOSPC: "Make room there, or name another place.",
     errno.EDQUOT: "Make room within the quota, or name another place.",
@@ -126,6 +128,15 @@ def write_whole(path: str | Path, content: bytes | str) -> None:
     """Write a file whole or not at all, text as UTF-8; raises OutputError as `whole_file` does."""
     with whole_file(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def require_csv_name(path: Path) -> None:
+    """Raise OutputError where a name promises what a table is not written as."""
+    if path.suffix.lower() in _OTHER_TABLES:
+        raise OutputError(
+            f"{path}: what is written is CSV, which a {path.suffix} is not. Name it "
+            f"{path.with_suffix('.csv').name}."
+        )
 
 
 def write_table(path: str | Path, table: pd.DataFrame) -> None:

@@ -34,6 +34,23 @@ def origins_latest(target: Stream, schema: DataSchema, items: tuple[str, ...]) -
         raise DataError(f"stream {schema.target_stream!r} holds no value to forecast from.")
     for missing in sorted(set(range(len(items))) - set(windows.items.tolist())):
         logger.warning("item %r has no value and gets no forecast", items[missing])
+    last = windows.origins.max()
+    behind = schema.clock.elapsed(windows.origins, last) >= schema.horizon
+    if behind.any():
+        late = [items[place] for place in windows.items[behind].tolist()]
+        first, end = format_times(
+            np.array([int(windows.origins.min()), int(last)]),
+            schema.has_time_zone,
+            schema.time_zone,
+        )
+        logger.warning(
+            "%s end%s a whole horizon or more before the last item: each is forecast from its own "
+            "end, from %s to %s. Name an origin to have all from one moment",
+            ", ".join(late[:3]) + (f" and {len(late) - 3} more" if len(late) > 3 else ""),
+            "s" if len(late) == 1 else "",
+            first,
+            end,
+        )
     return windows
 
 

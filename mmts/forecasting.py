@@ -27,6 +27,7 @@ from mmts.forecast_origins import (
     origins_latest,
 )
 from mmts.forecast_table import KeyTypes, forecast_table
+from mmts.forecast_warnings import warn_of_windows
 from mmts.model import EdgeObserver, MultimodalForecaster
 
 BATCH_SIZE = 256
@@ -104,7 +105,7 @@ class Forecaster:
         else:
             windows = origins_at(origin, target, schema, items)
         gatherer = WindowGatherer(schema, loaded, windows)
-        self._warn_of_unknown_future(gatherer)
+        warn_of_windows(gatherer, items)
         return forecast_table(
             self.predict_windows(gatherer),
             windows,
@@ -202,39 +203,6 @@ class Forecaster:
         """Bring (..., target) from the training scale to the target's own units."""
         return self.unscale(values.numpy().astype(np.float64)[..., None])[..., 0]
 
-    def _warn_of_unknown_future(self, gatherer: WindowGatherer) -> None:
-        schema = self.info.data_schema
-        num_empty = dict.fromkeys(schema.streams, 0)
-        num_ahead = dict.fromkeys(schema.streams, 0)
-        num_unknown = dict.fromkeys(schema.streams, 0)
-        for batch in gatherer.batches(BATCH_SIZE):
-            horizon = batch.step_edges[:, -1:]
-            for name, stream in schema.streams.items():
-                window = batch.streams[name]
-                num_empty[name] += int((~window.observed.flatten(1).any(dim=1)).sum())
-                if stream.has_future and stream.is_regular:
-                    ahead = (window.start >= 0) & (window.start < horizon)
-                    known = window.observed[..., stream.channels("future")].any(dim=-1)
-                    num_ahead[name] += int(ahead.sum())
-                    num_unknown[name] += int((ahead & ~known).sum())
-        for name in schema.streams:
-            if num_empty[name] and len(gatherer.streams[name].values) > 1:
-                logger.warning(
-                    "stream %r holds nothing in the window of %d of %d forecasts: forecasting "
-                    "without it there",
-                    name,
-                    num_empty[name],
-                    len(gatherer),
-                )
-            if num_unknown[name]:
-                logger.warning(
-                    "stream %r: %d of %d steps of the horizon are not known: "
-                    "forecasting without them",
-                    name,
-                    num_unknown[name],
-                    num_ahead[name],
-                )
-
 
 def _say_made_up(name: str) -> str:
     return f"stream {name!r} is made from the calendar and takes no data. Leave it out."
@@ -247,6 +215,12 @@ def choose_sources(forecaster: Forecaster, changes: Sequence[str]) -> dict[str, 
     """
     sources = forecaster.default_sources()
     problems = []
+    named = [change.partition("=")[0] for change in changes if "=" in change]
+    for name in dict.fromkeys(name for name in named if named.count(name) > 1):
+        problems.append(
+            f"--data {name}=...: given more than once. A stream is read from one file, folder or "
+            "pattern, such as 'new-*.csv'."
+        )
     for change in changes:
         name, equals, path = change.partition("=")
         if not equals:

@@ -49,19 +49,34 @@ def forecast(
     """Forecast every item from what was known at the origin."""
     with imports():
         from mmts.data.findings.finding import say_count
-        from mmts.errors import OutputError
-        from mmts.files import require_apart, require_folder, write_table, write_whole
+        from mmts.errors import DataError, OutputError
+        from mmts.files import (
+            require_apart,
+            require_csv_name,
+            require_folder,
+            write_table,
+            write_whole,
+        )
         from mmts.forecasting import choose_sources
 
     if plot is not None and until is not None:
         raise OutputError("--plot draws one forecast of each item. Leave out --until, or --plot.")
+    require_csv_name(output)
     for file in (output, plot):
         if file is not None:
             require_folder(file)
     forecaster = load_forecaster(checkpoint, runs, uri, calibrated=not uncalibrated)
     sources = choose_sources(forecaster, data or ())
     require_apart([checkpoint, *map(str, sources.values())], [output, *([plot] if plot else [])])
-    table = forecaster.predict(sources, origin, until)
+    try:
+        table = forecaster.predict(sources, origin, until)
+    except DataError as error:
+        if " of the stream" not in str(error) and " for the stream" not in str(error):
+            raise
+        raise DataError(
+            f"{error}\n  Settings of a stream are those of its training, and stand in the "
+            "checkpoint: for a forecast, write the file as that one was."
+        ) from None
     write_table(output, table)
     if plot is not None:
         from mmts.plots import forecast_picture

@@ -148,6 +148,11 @@ def test_what_has_a_default_kind_may_leave_it_out(tmp_path: Path) -> None:
         ({"category": ["load"]}, "must be a number"),
         ({"known_ahead": "1h"}, "speaks of future columns"),
         ({"target": []}, "no stream has a target"),
+        (
+            {"thousands": "."},
+            "both '.'; they must differ. Where decimal is '.', set thou",
+        ),
+        ({"decimal": ",", "thousands": ","}, "Where decimal is ',', set thousands: '.' or take"),
     ],
 )
 def test_a_stream_that_contradicts_itself_is_refused(
@@ -156,6 +161,14 @@ def test_a_stream_that_contradicts_itself_is_refused(
     settings = make_settings()
     settings["data"]["streams"]["load"] |= change
     assert words in refuse(tmp_path, settings)
+
+
+def test_holidays_of_a_name_and_not_of_a_code_are_refused_in_words(tmp_path: Path) -> None:
+    settings = make_settings()
+    calendar = {"calendar": ["holiday"], "holidays": "Germany"}
+    settings["data"]["streams"]["calendar"] = calendar
+    said = "holidays: 'Germany' will not do: write two letters of a country, and perhaps its part"
+    assert said in refuse(tmp_path, settings)
 
 
 def test_two_streams_with_targets_are_refused(tmp_path: Path) -> None:

@@ -74,7 +74,84 @@ def test_a_future_that_ends_early_is_told(
     frames["plan"] = plan[plan["time"] < END + pd.Timedelta("2h")]
     with caplog.at_level(logging.WARNING, "mmts"):
         forecaster.predict(frames)
-    assert "stream 'plan': 8 of 12 steps of the horizon are not known" in caplog.text
+    said = "stream 'plan': not all of the horizon is known for 2 of 2 forecasts (north, south)"
+    assert said in caplog.text
+
+
+def warnings_of(
+    forecaster: Forecaster,
+    frames: dict[str, pd.DataFrame],
+    caplog: pytest.LogCaptureFixture,
+    origin: str | None = None,
+) -> list[str]:
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "mmts"):
+        forecaster.predict(frames, origin)
+    return [record.message for record in caplog.records]
+
+
+def test_of_whole_and_usual_data_nothing_is_said(
+    forecaster: Forecaster, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert warnings_of(forecaster, make_frames(), caplog) == []
+
+
+@pytest.mark.parametrize(("hours", "is_told"), [(5, False), (6, True)])
+def test_an_item_that_ends_a_horizon_before_the_others_is_told(
+    forecaster: Forecaster, caplog: pytest.LogCaptureFixture, hours: int, is_told: bool
+) -> None:
+    frames = make_frames()
+    load = frames["load"]
+    late = END - pd.Timedelta(hours=hours)
+    frames["load"] = load[(load["item"] == "north") | (load["time"] < late)]
+    said = warnings_of(forecaster, frames, caplog)
+    expected = (
+        f"south ends a whole horizon or more before the last item: each is forecast from its own "
+        f"end, from {late} to {END}. Name an origin to have all from one moment"
+    )
+    assert said == ([expected] if is_told else [])
+
+
+def test_numbers_in_other_units_are_told(
+    forecaster: Forecaster, caplog: pytest.LogCaptureFixture
+) -> None:
+    frames = make_frames()
+    south = frames["load"]["item"] == "south"
+    frames["load"].loc[south, "load"] *= 100
+    (said,) = warnings_of(forecaster, frames, caplog)
+    assert said.startswith("stream 'load': a quarter of the numbers in column 'load' lies ")
+    assert said.endswith("for 1 of 2 forecasts (south). Are these other units?")
+    # A few odd values are none.
+    frames = make_frames()
+    frames["load"].loc[frames["load"].index[-2:], "load"] *= 100
+    assert warnings_of(forecaster, frames, caplog) == []
+
+
+def test_a_past_shorter_than_any_of_training_is_told(
+    forecaster: Forecaster, caplog: pytest.LogCaptureFixture
+) -> None:
+    steps = forecaster.info.data_schema.target.context_steps
+    for hours, is_told in ((steps, False), (steps - 1, True)):
+        origin = START + pd.Timedelta(hours=hours)
+        said = warnings_of(forecaster, make_frames(), caplog, str(origin))
+        expected = (
+            f"2 of 2 forecasts (north, south) from less than a whole context, {hours} of {steps} "
+            "steps at least: no training window was as short"
+        )
+        assert (expected in said) == is_told
+
+
+def test_items_that_the_target_does_not_have_are_told_once(
+    forecaster: Forecaster, caplog: pytest.LogCaptureFixture
+) -> None:
+    frames = make_frames()
+    frames["load"] = frames["load"].replace({"item": {"north": "North "}})
+    said = warnings_of(forecaster, frames, caplog)
+    streams = ", ".join(name for name in frames if name not in ("load", "news"))
+    assert (
+        f"stream 'load' has no row of item north (did you mean 'North'?): left out of {streams}"
+        in said
+    )
 
 
 @pytest.mark.parametrize(
@@ -140,6 +217,8 @@ def test_sources_are_changed_and_left_out_by_name(forecaster: Forecaster) -> Non
     assert "news" not in sources
     with pytest.raises(DataError) as caught:
         choose_sources(forecaster, ["weather", "wether=x.csv"])
+    with pytest.raises(DataError, match=r"--data weather=\.\.\.: given more than once"):
+        choose_sources(forecaster, ["weather=x.csv", "plan=y.csv", "weather="])
     assert "write it as stream=file.csv" in str(caught.value)
     assert "did you mean 'weather'?" in str(caught.value)
 

@@ -43,7 +43,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("model",),
     ("config", "config_reference"),
     ("checkpoint_file", "checkpoint_versions", "checkpoint"),
-    ("forecast_origins", "forecast_table", "forecasting"),
+    ("forecast_origins", "forecast_table", "forecast_warnings", "forecasting"),
     ("evaluation",),
     ("calibration.fitting",),
     ("explanation", "backtest"),

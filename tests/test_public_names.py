@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +12,7 @@ import pytest
 
 import mmts
 from mmts.errors import ConfigError
+from tests.conftest import ROOT
 from tests.factories import make_frames, make_settings, write_world
 from tests.test_house import HEAVY, loaded_after
 
@@ -106,6 +109,17 @@ def test_several_origins_are_drawn_in_a_panel_each(trained: Path) -> None:
     figure = mmts.plots.plot_forecast(forecast, history)
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles == ["north, from 2024-01-10 00:00", "north, from 2024-01-11 00:00"]
+
+
+def test_a_program_beside_a_folder_of_the_same_name_finds_the_package(tmp_path: Path) -> None:
+    # As a checkout has by default, which hides an editable installation. Where this fails, the
+    # environment was not made by `make setup`.
+    (tmp_path / "mmts" / "mmts").mkdir(parents=True)
+    code = "import mmts.pipelines.main; from mmts import Forecaster, plots; print(mmts.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert Path(done.stdout.strip()) == ROOT / "mmts" / "__init__.py"
 
 
 def test_training_speaks_by_the_log_alone(

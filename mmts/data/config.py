@@ -242,7 +242,11 @@ class StreamConfig(ReadingConfig):
             if low is not None and high is not None and low > high:
                 yield f"'valid_range' of {column!r} is empty; the least value comes first"
         if self.thousands == self.decimal:
-            yield f"'thousands' and 'decimal' are both {self.decimal!r}; they must differ"
+            other = "," if self.decimal == "." else "."
+            yield (
+                f"'thousands' and 'decimal' are both {self.decimal!r}; they must differ. Where "
+                f"decimal is {self.decimal!r}, set thousands: {other!r} or take it out"
+            )
 
 
 class SplitConfig(Config):

@@ -186,7 +186,7 @@ def _prepare(
     raise_all(DataError, faults_of_items(config, tables, schema))
     items = _list_items(target)
     split = resolve_split(config.split, target, schema)
-    notes = describe_absences(tables, items)
+    notes = describe_absences(tables, items, schema.target_stream)
     # Nothing may be learned from items that have no target.
     tables = {name: table.select(items) for name, table in tables.items()}
     schema = fit_schema(schema, tables, split.validation)
@@ -256,7 +256,7 @@ def load_streams(
             "what a forecast goes on from."
         )
     items = _list_items(tables[schema.target_stream])
-    for note in describe_absences(tables, items):
+    for note in describe_absences(tables, items, schema.target_stream):
         logger.warning("%s", note)
     return _build_streams(schema, scaling, tables, items, _choose_embeddings(config)), items
 

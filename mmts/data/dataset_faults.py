@@ -16,6 +16,7 @@ from mmts.data.detection import (
 )
 from mmts.data.schema import DataSchema
 from mmts.data.table import Table
+from mmts.errors import nearest
 
 logger = logging.getLogger(__name__)
 
@@ -81,9 +82,15 @@ def faults_of_clock(table: Table, name: str, schema: DataSchema) -> list[str]:
     return []
 
 
-def describe_absences(tables: dict[str, Table], items: tuple[str, ...]) -> tuple[str, ...]:
-    """Say which items a stream does not know, and which of its items have no target."""
+def describe_absences(
+    tables: dict[str, Table], items: tuple[str, ...], target: str
+) -> tuple[str, ...]:
+    """Say which items a stream does not know, and which of its items have no target.
+
+    target: the stream that holds it.
+    """
     notes = []
+    left_out: dict[str, list[str]] = {}
     for name, table in tables.items():
         if table.items is None:
             continue
@@ -91,9 +98,16 @@ def describe_absences(tables: dict[str, Table], items: tuple[str, ...]) -> tuple
         absent = [item for item in items if item not in present]
         if absent:
             notes.append(f"stream {name!r} has no row of item {_listing(absent)}: absent there")
-        extra = sorted(present - set(items))
-        if extra:
-            notes.append(f"stream {name!r} has item {_listing(extra)} without a target: left out")
+        for item in sorted(present - set(items)):
+            left_out.setdefault(item, []).append(name)
+    for streams in dict.fromkeys(map(tuple, left_out.values())):
+        extra = [item for item, found in left_out.items() if tuple(found) == streams]
+        near = nearest(extra[0], items, "") if len(extra) == 1 else ""
+        hint = f" ({near.removeprefix('; ')})" if near else ""
+        notes.append(
+            f"stream {target!r} has no row of item {_listing(extra)}{hint}: left out of "
+            f"{', '.join(streams)}"
+        )
     return tuple(notes)
 
 

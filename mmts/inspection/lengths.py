@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -64,17 +65,20 @@ def horizon_steps(wanted: str | None, report: FileReport) -> int:
     words = format_period(period)
     if wanted.strip().isdecimal() and int(wanted) > 0:
         return int(wanted)
-    months = parse_months(wanted)
+    months, span = parse_months(wanted), timedelta()
+    if months is None:
+        with suppress(ValueError):
+            span = parse_duration(wanted)
     if isinstance(period, Months):
         if months is not None and months.count % period.count == 0:
             return months.count // period.count
-    elif months is None:
-        try:
-            span = parse_duration(wanted)
-        except ValueError:
-            span = timedelta()
-        if span > timedelta() and span % period == timedelta():
-            return span // period
+    elif span > timedelta() and span % period == timedelta():
+        return span // period
+    if months is None and not span:
+        raise DataError(
+            f"--horizon {wanted}: not a length. Write a duration such as 24h or 7d, or a number "
+            "of rows."
+        )
     raise DataError(
         f"--horizon {wanted}: no whole number of rows; {report.path} has one every {words}. "
         f"Write a multiple of it, such as {4 * length_words(period)[0]}{length_words(period)[1]}, "

@@ -329,7 +329,8 @@ def _assign_elsewhere(
         plan.remarks.append(
             f"{'It' if beyond else 'What is under future'} {said}"
             f"{'' if beyond else ' as what is planned'}, so it looks known in advance; move it to "
-            "past if it is not: a wrong future is a leak."
+            "past if it is not: a wrong future is a leak. It counts as known always; where a plan "
+            "comes out so long before its day, add known_ahead."
         )
 
 

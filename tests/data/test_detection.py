@@ -194,7 +194,7 @@ def test_nothing_is_learned_from_items_without_a_target(tmp_path: Path) -> None:
     frames["weather"] = pd.concat([weather, mars])
     found = load(tmp_path / "b", frames, make_settings())
     assert found.scaling == plain.scaling
-    assert any("has item mars without a target: left out" in note for note in found.notes)
+    assert "stream 'load' has no row of item mars: left out of weather" in found.notes
 
 
 def test_a_stream_of_other_items_only_is_absent_everywhere(tmp_path: Path) -> None:

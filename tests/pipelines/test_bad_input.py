@@ -161,6 +161,32 @@ def test_forecast_shows_columns_that_differ_from_training(
     assert output.read_text() == "precious"
 
 
+def test_forecast_says_that_settings_of_a_stream_are_those_of_training(
+    mmts: Command, trained: Path, tmp_path: Path
+) -> None:
+    frames = make_frames()
+    weather = frames["weather"].astype({"wind": object})
+    weather.loc[4, "wind"] = "n/a"
+    write_frames(tmp_path, {"weather": weather})
+    output = ("--output", tmp_path / "forecast.csv")
+    done = mmts("forecast", trained, *output, f"--data=weather={tmp_path}/weather.csv")
+    assert_refused(done, "add 'n/a' to missing_values of the stream", "those of its training")
+    assert not (tmp_path / "forecast.csv").exists()
+
+
+def test_a_forecast_is_not_called_what_it_is_not(
+    mmts: Command, trained: Path, tmp_path: Path
+) -> None:
+    done = mmts("forecast", trained, "--output", tmp_path / "forecast.xlsx")
+    assert_refused(done, "what is written is CSV", "Name it forecast.csv")
+    assert not snapshot(tmp_path)
+
+
+def test_a_folder_of_a_run_is_no_checkpoint(mmts: Command, trained: Path) -> None:
+    done = mmts("evaluate", trained.parent)
+    assert_refused(done, f"is a folder. Give a file in it, such as {trained}")
+
+
 def test_forecast_refuses_a_place_that_cannot_be_written_before_any_work(
     mmts: Command, trained: Path, tmp_path: Path
 ) -> None:

@@ -62,6 +62,20 @@ def test_train_takes_what_init_writes_as_it_is(mmts: Command, tmp_path: Path) ->
     assert (tmp_path / "run" / "best.mmts").is_file()
 
 
+def test_a_horizon_that_is_no_length_is_told_apart_from_one_that_does_not_fit(
+    mmts: Command, tmp_path: Path
+) -> None:
+    write_frames(tmp_path, make_frames())
+    for horizon, said in (
+        ("2weeks", "--horizon 2weeks: not a length. Write a duration such as 24h or 7d"),
+        ("90min", "--horizon 90min: no whole number of rows"),
+        ("1mo", "--horizon 1mo: no whole number of rows"),
+    ):
+        done = mmts("init", "load.csv", "--target", "load", "--horizon", horizon, cwd=tmp_path)
+        assert done.returncode == 2
+        assert said in done.stderr
+
+
 def test_files_with_and_without_an_offset_are_brought_together(
     mmts: Command, tmp_path: Path
 ) -> None:

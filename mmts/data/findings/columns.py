@@ -112,7 +112,7 @@ def _far_values(
             "stand-in for missing",
             name,
             column,
-            f"{say(value)} stands in {say_count(int(found.sum()), 'row')}, far outside of all "
+            f"{say(value)} stands in {say_count(int(found.sum()), 'row')}, outside of all "
             f"other values ({say(known[~found].min())} to {say(known[~found].max())}), first at "
             f"{say_row(dataset, coverage, int(rows[found.argmax()]))}. If it means 'no value', add "
             f"it to {path}.missing_values.",
@@ -148,7 +148,7 @@ def _first_spike(distances: Floats, spread: float) -> float:
 
 
 def _stand_in(known: Floats, middle: _Middle) -> float | None:
-    """Return the least or greatest value where it is repeated, and far from the next one."""
+    """Return the least or greatest value where it is repeated, and far from all others."""
     for extreme in (float(known.min()), float(known.max())):
         found = known == extreme
         # Some columns of counts or flags are hardly ever anything but one value.
@@ -157,6 +157,9 @@ def _stand_in(known: Floats, middle: _Middle) -> float | None:
         others = known[~found]
         distance = float(np.abs(others - extreme).min())
         usual = bool(np.isclose(extreme, _USUAL_STAND_INS, rtol=1e-5).any())
+        if usual and extreme < 0 and others.min() > extreme / 100:
+            # However near: of what is never below zero else, but by a rounding, it is no reading.
+            return extreme
         if distance > (_USUAL_DISTANCE if usual else _MIN_DISTANCE) * middle.spread:
             return extreme
     return None

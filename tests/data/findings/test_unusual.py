@@ -161,6 +161,16 @@ def test_stand_ins_are_found_on_both_sides_and_are_no_spikes(tmp_path: Path) -> 
     assert "9999 stands in 10 rows" in second.text
 
 
+@pytest.mark.parametrize(("lowest", "is_told"), [(0, True), (-2, False)])
+def test_minus_one_among_counts_is_a_stand_in(tmp_path: Path, lowest: int, is_told: bool) -> None:
+    frames = make_frames()
+    counts = pd.Series(range(len(frames["weather"]))) % 30 + lowest
+    frames["weather"]["wind"] = counts.astype(float)
+    frames["weather"].loc[40:60, "wind"] = -1.0
+    found = [one.text for one in unusual(load(tmp_path, frames)) if one.column == "wind"]
+    assert any("-1 stands in 21 rows, outside of all other" in text for text in found) == is_told
+
+
 def test_a_stand_in_that_is_named_is_usual(tmp_path: Path) -> None:
     frames, settings = make_frames(), make_settings()
     add_stand_ins(frames)
