@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from mmts.calibration.config import CalibrationConfig
 from mmts.calibration.fitting import calibrate, require_enough_windows
@@ -19,23 +18,23 @@ from mmts.checkpoint import (
 )
 from mmts.config import ExperimentConfig
 from mmts.data.dataset import Dataset
-from mmts.errors import DataError, MmtsError, OutputError, TrainingError
+from mmts.errors import DataError, MmtsError, OutputError
 from mmts.files import make_folder, output_error, write_whole
 from mmts.folder_lock import hold_folder, is_empty
 from mmts.forecasting import Forecaster
 from mmts.model import MultimodalForecaster
 from mmts.run_folders.names import BEST, CONFIG, HISTORY
-from mmts.tracking.run import Status, start_run
+from mmts.tracking.run import TrackedRun, start_run
 from mmts.tracking.system_metrics import SystemMetrics
 from mmts.tracking.training_page import (
     TrainingOutcome,
     describe_run,
-    record_error,
     record_outcome,
     record_pictures,
     record_setup,
 )
 from mmts.training.assignment import TrainingData, TrainingResult, Trial, read_training_data
+from mmts.training.ending import run_ends, say_how_to_go_on
 from mmts.training.linear_start import begin_model
 from mmts.training.processes import Processes
 from mmts.training.state import (
@@ -45,7 +44,7 @@ from mmts.training.state import (
     has_unfinished_state,
     read_state,
 )
-from mmts.training.stopping import Stopped, StopSignals
+from mmts.training.stopping import StopSignals
 from mmts.training.team import Team
 
 logger = logging.getLogger(__name__)
@@ -89,10 +88,19 @@ def lead(
             file.know(config=config.to_json())
         signals.check()
         with Team(config, processes, None if kept is None else folder) as team:
-            return _keep(
-                config, folder, data, model, team, progress_bar, trial, began, run_id, file, kept,
-                signals,
-            )  # fmt: skip
+            work = _Work(
+                config=config,
+                folder=folder,
+                read=data,
+                model=model,
+                trial=trial,
+                progress_bar=progress_bar,
+                began=began,
+                file=file,
+                kept=kept,
+                signals=signals,
+            )
+            return _keep(work, team, run_id)
 
 
 def _begin_model(
@@ -101,7 +109,7 @@ def _begin_model(
     try:
         config, model = begin_model(config, data.dataset, kept, data.linear_fits)
     except KeyboardInterrupt:
-        _say_how_to_go_on(file)
+        say_how_to_go_on(file)
         raise
     except MmtsError:
         if kept is None and file is not None:
@@ -192,32 +200,48 @@ def require_new_folder(folder: Path) -> None:
         raise OutputError(f"{folder}: holds files already. Name a new folder for this run.")
 
 
-def _keep(
-    config: ExperimentConfig,
-    folder: Path,
-    read: TrainingData,
-    model: MultimodalForecaster,
-    team: Team,
-    progress_bar: bool,
-    trial: Trial | None,
-    began: float,
-    run_id: str | None,
-    file: StateFile | None,
-    kept: KeptState | None,
-    signals: StopSignals,
-) -> TrainingResult:
-    """Train a model, and keep and record what comes of it."""
-    # Heavy, and not needed to find out that the data are wrong.
-    from mmts.training.callbacks import AskedEachEpoch, CheckpointWriter, EpochLog
-    from mmts.training.data_module import WindowDataModule
-    from mmts.training.fitting import fit
-    from mmts.training.keeping import StateKeeper
-    from mmts.training.listening import ListenAgain
-    from mmts.training.module import count_parameters
-    from mmts.training.progress import EpochProgress
-    from mmts.training.watching import NumberWatch
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """What the first process trains, and where it keeps what comes of it.
 
-    processes, dataset, hashes = team.processes, read.dataset, read.hashes
+    trial: where it belongs to a study. began: on the clock of `time.monotonic`. file: of the state;
+    None where the training is not to go on later. kept: the state from which it goes on.
+    """
+
+    config: ExperimentConfig
+    folder: Path
+    read: TrainingData
+    model: MultimodalForecaster
+    trial: Trial | None
+    progress_bar: bool
+    began: float
+    file: StateFile | None
+    kept: KeptState | None
+    signals: StopSignals
+
+    def describe(self, run_id: str | None, epoch: int, loss: float) -> CheckpointInfo:
+        """Describe the checkpoint of an epoch."""
+        dataset = self.read.dataset
+        return CheckpointInfo(
+            config=self.config,
+            data_schema=dataset.schema,
+            scaling=dataset.scaling,
+            split=dataset.split,
+            fingerprint=self.read.hashes,
+            versions=current_versions(),
+            own_kinds=own_kinds(self.config.model),
+            run_id=run_id,
+            epoch=epoch,
+            validation_loss=loss,
+        )
+
+
+def _keep(work: _Work, team: Team, run_id: str | None) -> TrainingResult:
+    """Train a model, and keep and record what comes of it; run_id: of MLflow, to go on in."""
+    # Heavy, and not needed to find out that the data are wrong.
+    from mmts.training.module import count_parameters
+
+    config, folder, dataset, trial = work.config, work.folder, work.read.dataset, work.trial
     run = start_run(
         config.tracking,
         experiment=config.tracking.experiment or config.name,
@@ -228,129 +252,90 @@ def _keep(
         tags=config.tracking.tags if trial is None else {**config.tracking.tags, **trial.tags},
         run_id=run_id,
     )
-    status: Status = "FAILED"
-    try:
-        num_parameters = count_parameters(model)
-        if file is not None:
-            file.know(num_parameters=num_parameters)
-        record_setup(run, config, dataset, hashes, folder, num_parameters)
+    num_parameters = count_parameters(work.model)
+    with run_ends(run, folder, work.file, work.signals, team.processes.count > 1):
+        if work.file is not None:
+            work.file.know(num_parameters=num_parameters)
+        record_setup(run, config, dataset, work.read.hashes, folder, num_parameters)
         if trial is not None:
             trial.began(run.run_id)
             run.log_params(trial.params)
-
-        def describe(epoch: int, loss: float) -> CheckpointInfo:
-            return CheckpointInfo(
-                config=config,
-                data_schema=dataset.schema,
-                scaling=dataset.scaling,
-                split=dataset.split,
-                fingerprint=hashes,
-                versions=current_versions(),
-                own_kinds=own_kinds(config.model),
-                run_id=run.run_id,
-                epoch=epoch,
-                validation_loss=loss,
-            )
-
-        settings = config.training
-        data = WindowDataModule(dataset, settings, config.seed, processes)
-        writer = CheckpointWriter(folder, describe)
-        log = EpochLog(
-            folder / HISTORY, run, data.windows_per_epoch, settings.log_every_n_steps, writer
-        )
-        others: list[Any] = [EpochProgress(data.windows_per_epoch)] if progress_bar else []
-        asked = None if trial is None else AskedEachEpoch(trial.goes_on)
-        if asked is not None:
-            others.append(asked)
-        keeper = StateKeeper(
-            file, signals, log, run, began, settings.keep_state_every.total_seconds()
-        )
-        if kept is not None:
-            writer.take_up()
-            log.take_up(kept)
-        with (
-            SystemMetrics(run),
-            team.together(if_it_hangs=lambda: run.finish("FAILED")),
-            signals.wait(),
-        ):
-            logger.info(
-                "training %d weights on %d windows, validating on %d%s",
-                num_parameters,
-                len(data.train),
-                len(data.validation),
-                f", in {processes.count} processes" if processes.count > 1 else "",
-            )
-            watch = NumberWatch(dataset, data)
-            callbacks = [watch, writer, log, *others, keeper, ListenAgain(signals)]
-            num_epochs = fit(config, model, data, callbacks, kept)
+        outcome = _train(work, team, run, num_parameters)
         if config.calibration is not None:
             _calibrate(folder / BEST, dataset, config.calibration)
         for name in (BEST, HISTORY) if trial is None else (HISTORY,):
             run.log_file(folder / name)
-        if asked is not None:
-            run.set_tags({"trial": "pruned" if asked.has_ended else "complete"})
-        outcome = TrainingOutcome(
-            folder / BEST if trial is None else None,
-            num_epochs,
-            writer.best_epoch,
-            writer.best_loss,
-            seconds=time.monotonic() - began,
-        )
+        outcome = replace(outcome, seconds=time.monotonic() - work.began)
         record_outcome(run, outcome)
         if trial is None:
-            record_pictures(run, config, dataset, model, folder / HISTORY)
-        signals.check()
-        status = "FINISHED"
-    except (Stopped, KeyboardInterrupt, SystemExit):
-        # Lightning turns Ctrl-C into SystemExit, and leaves the process deaf to further ones.
-        signals.listen()
-        status = "KILLED"
-        _say_how_to_go_on(file)
-        raise signals.interrupt() from None
-    except OutputError as error:
-        record_error(run, error)
-        logger.info("stopped: %s keeps what was written before", folder)
-        raise
-    except torch.OutOfMemoryError as error:
-        fault = TrainingError(
-            f"the device is out of memory ({str(error).partition('. ')[0]}). Lower "
-            "training.batch_size, set training.precision: bf16-mixed or training.cuda_graph: "
-            "false, shorten context_length of the longest stream, or train on the CPU with "
-            "training.accelerator: cpu."
+            record_pictures(run, config, dataset, work.model, folder / HISTORY)
+    seconds = time.monotonic() - work.began
+    if work.file is not None:
+        work.file.know(
+            run_id=run.run_id, stage="finished", epoch=outcome.num_epochs, seconds=seconds
         )
-        record_error(run, fault)
-        raise fault from None
-    except Exception as error:  # Whatever it is: the run page says so, and it is raised again.
-        if signals.noted is not None and processes.count > 1:
-            # The signal has ended the others, and this process was waiting for one of them.
-            status = "KILLED"
-            _say_how_to_go_on(file)
-            raise signals.interrupt() from None
-        record_error(run, error)
-        raise
-    finally:
-        run.finish(status)
-    seconds = time.monotonic() - began
-    if file is not None:
-        file.know(run_id=run.run_id, stage="finished", epoch=num_epochs, seconds=seconds)
-        file.write()
+        work.file.write()
     return TrainingResult(
         checkpoint=folder / BEST,
         run_id=run.run_id,
         num_parameters=num_parameters,
-        num_epochs=num_epochs,
-        best_epoch=writer.best_epoch,
-        best_loss=writer.best_loss,
+        num_epochs=outcome.num_epochs,
+        best_epoch=outcome.best_epoch,
+        best_loss=outcome.best_loss,
         seconds=seconds,
     )
 
 
-def _say_how_to_go_on(file: StateFile | None) -> None:
-    if file is None:
-        # A trial, or a refit of a backtest: whoever asked for it tells how it goes on.
-        logger.info("stopped")
-    else:
-        logger.info("stopped: `mmts train --resume %s` goes on from here", file.path.parent)
+def _train(work: _Work, team: Team, run: TrackedRun, num_parameters: int) -> TrainingOutcome:
+    """Run the training loop, with all that looks on."""
+    # Heavy, as they import Lightning.
+    from mmts.training.callbacks import AskedEachEpoch, CheckpointWriter, EpochLog
+    from mmts.training.data_module import WindowDataModule
+    from mmts.training.fitting import fit
+    from mmts.training.keeping import StateKeeper
+    from mmts.training.listening import ListenAgain
+    from mmts.training.progress import EpochProgress
+    from mmts.training.watching import NumberWatch
+
+    dataset, settings, signals = work.read.dataset, work.config.training, work.signals
+    data = WindowDataModule(dataset, settings, work.config.seed, team.processes)
+    writer = CheckpointWriter(work.folder, partial(work.describe, run.run_id))
+    log = EpochLog(
+        work.folder / HISTORY, run, data.windows_per_epoch, settings.log_every_n_steps, writer
+    )
+    bars = [EpochProgress(data.windows_per_epoch)] if work.progress_bar else []
+    asked = [] if work.trial is None else [AskedEachEpoch(work.trial.goes_on)]
+    keeper = StateKeeper(
+        work.file, signals, log, run, work.began, settings.keep_state_every.total_seconds()
+    )
+    if work.kept is not None:
+        writer.take_up()
+        log.take_up(work.kept)
+    with (
+        SystemMetrics(run),
+        team.together(if_it_hangs=lambda: run.finish("FAILED")),
+        signals.wait(),
+    ):
+        count = team.processes.count
+        logger.info(
+            "training %d weights on %d windows, validating on %d%s",
+            num_parameters,
+            len(data.train),
+            len(data.validation),
+            f", in {count} processes" if count > 1 else "",
+        )
+        watch = NumberWatch(dataset, data)
+        callbacks = [watch, writer, log, *bars, *asked, keeper, ListenAgain(signals)]
+        num_epochs = fit(work.config, work.model, data, callbacks, work.kept)
+    for one in asked:
+        run.set_tags({"trial": "pruned" if one.has_ended else "complete"})
+    return TrainingOutcome(
+        work.folder / BEST if work.trial is None else None,
+        num_epochs,
+        writer.best_epoch,
+        writer.best_loss,
+        seconds=time.monotonic() - work.began,
+    )
 
 
 def _calibrate(checkpoint: Path, dataset: Dataset, config: CalibrationConfig) -> None:
