@@ -48,12 +48,17 @@ def calibrate(
         from mmts.calibration.config import CalibrationConfig
         from mmts.calibration.fitting import calibrate
         from mmts.checkpoint import save_checkpoint
+        from mmts.errors import OutputError
         from mmts.evaluation import load_evaluation_data
         from mmts.files import require_apart, require_folder
         from mmts.forecasting import Forecaster
 
     checkpoint = find_file(checkpoint, runs, uri)
     target = output or checkpoint.with_name("calibrated.mmts")
+    if output is None and target == checkpoint:
+        raise OutputError(
+            f"{checkpoint}: the result would take its place. Name another file with --output."
+        )
     require_apart([checkpoint], [target])
     require_folder(target)
     forecaster = Forecaster.from_checkpoint(checkpoint)

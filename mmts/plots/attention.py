@@ -15,7 +15,7 @@ from matplotlib.ticker import FixedLocator, PercentFormatter
 from mmts.data.times import say_span
 from mmts.explanation import EdgeExplanation, Explanation, SourceReading
 from mmts.plots.graph import KIND_COLORS
-from mmts.plots.style import INK, MUTED, Array, new_figure, style_axes
+from mmts.plots.style import INK, MUTED, Array, add_legend, new_figure, style_axes
 
 MAX_PANELS = 12
 """Panels of a picture; of more, those of the strongest edges are drawn."""
@@ -85,7 +85,8 @@ def plot_lags(explanation: Explanation) -> Figure | None:
         )
     for axes in axes_of[:: num_columns(len(chosen))]:
         axes.set_ylabel("mean share")
-    axes_of[0].legend(frameon=False, fontsize=8, labelcolor=INK)
+    # Below them: within a panel it would cover bars.
+    add_legend(figure, axes_of[:1])
     return figure
 
 
