@@ -298,6 +298,15 @@ class TestLags:
         assert held == pytest.approx({-3 * HOUR: 0.25, 0: 0.375, 24 * HOUR: 0.25})
         assert found.median == 1800 * 1_000_000
 
+    def test_are_no_finer_than_the_tokens_that_are_read(self) -> None:
+        meter, day = LagMeter(), 86_400.0
+        source = make_grid(*(-day * n for n in range(1, 8)))
+        everywhere = torch.ones(1, 1, 7, dtype=torch.bool)
+        meter.add(make_grid(0.0), source, torch.full((1, 1, 7), 1 / 7), everywhere)
+        found = meter.finish(num_tokens=1)
+        assert found.width == 24 * HOUR
+        assert found.shares == pytest.approx([1 / 7] * 7)
+
     def test_reach_further_than_the_first_batch_without_more_bins(self) -> None:
         everywhere, decade = torch.ones(1, 1, 2, dtype=torch.bool), 10 * 364 * 86_400
         near, far = make_grid(0.0, 0.0), make_grid(-1.0 * decade, 0.0)

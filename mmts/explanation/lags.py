@@ -13,6 +13,9 @@ from mmts.tokens import TokenGrid
 MAX_BINS = 24
 """Bins that a profile is shown in, at most."""
 
+MIN_BINS = 4
+"""Fewer are not made for their standing side by side."""
+
 _SECOND = 1_000_000
 _HOUR = 3_600 * _SECOND
 _DAY = 24 * _HOUR
@@ -87,11 +90,17 @@ class LagMeter:
         if fine is None or not occupied:
             return LagProfile(_HOUR, 0, (), (), None)
         low, high = occupied[0] * fine, occupied[-1] * fine
-        width = next(
+        fitting = [
             width
             for width in (*_WIDTHS, high - low + fine)
             if width >= fine and high // width - low // width < MAX_BINS
+        ]
+        used = {width: {place * fine // width for place in occupied} for width in fitting}
+        # Bins finer than the tokens are would stand apart from each other.
+        without_gaps = (
+            width for width in fitting if len(used[width]) > max(used[width]) - min(used[width])
         )
+        width = next((w for w in without_gaps if len(used[w]) >= MIN_BINS), fitting[0])
         first = low // width
         shares, even = ([0.0] * (high // width - first + 1) for _ in range(2))
         for sums, means in ((self.sums, shares), (self.even_sums, even)):
