@@ -6,7 +6,7 @@ finds the next row of a daily local or a monthly stream. All times are int64 mic
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Literal, Self
 from zoneinfo import ZoneInfo
@@ -154,7 +154,6 @@ def _edges_of(unit: str, time_zone: str | None, offset: int) -> npt.NDArray[np.i
     local = edges.tz_localize(zone, ambiguous=twice, nonexistent="NaT")
     moments = _as_microseconds(local)
     # Where midnight is skipped, the day begins right after the last moment that was there before.
-    # Not `shift_forward`: it is an hour late where the gap is a whole day (pandas 3.1).
     skipped = np.asarray(local.isna())
     # A date that was left out is no day of its own, unlike one in which clocks were set forward.
     left_out = np.zeros(len(edges), dtype=bool)
@@ -162,9 +161,27 @@ def _edges_of(unit: str, time_zone: str | None, offset: int) -> npt.NDArray[np.i
         near = edges[skipped] + pd.Timedelta(hours, "h")
         found = near.tz_localize(zone, ambiguous=twice[skipped], nonexistent="NaT")
         left_out[skipped] |= np.asarray(found.isna())
-    last = edges[skipped].tz_localize(zone, ambiguous=twice[skipped], nonexistent="shift_backward")
-    moments[skipped] = _as_microseconds(last) + 1
+    moments[skipped] = [_end_of_gap(edge, zone) for edge in edges[skipped].to_pydatetime()]
     return np.unique(moments[~left_out])
+
+
+def _end_of_gap(skipped: datetime, zone: ZoneInfo) -> int:
+    """Return the moment at which clocks were set forward over a time that they never showed.
+
+    In microseconds. Not by pandas, whose shifts are off where the gap is no whole number of hours,
+    or a whole day (3.1).
+    """
+    # The same time by the clocks as they were before, and as they were after (PEP 495).
+    later, earlier = (skipped.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    before = earlier.astimezone(zone).utcoffset()
+    step = timedelta(microseconds=1)
+    while later - earlier > step:
+        middle = earlier + (later - earlier) // 2
+        if middle.astimezone(zone).utcoffset() == before:
+            earlier = middle
+        else:
+            later = middle
+    return (later - datetime(1970, 1, 1, tzinfo=UTC)) // step
 
 
 def _as_microseconds(stamps: pd.DatetimeIndex) -> npt.NDArray[np.int64]:

@@ -136,6 +136,15 @@ def test_a_local_day_begins_where_the_date_does(zone: str, moment: int) -> None:
     assert local(end - 1, zone).date() < local(end, zone).date()
 
 
+def test_a_day_whose_midnight_half_an_hour_is_missing_from_begins_after_it() -> None:
+    # On Lord Howe Island clocks were set forward by half an hour at midnight.
+    moment = int(pd.Timestamp("1981-03-01 12:00", tz="Australia/Lord_Howe").timestamp() * 1e6)
+    for unit in ("day", "month"):
+        clock = Clock(every=1, unit=unit, time_zone="Australia/Lord_Howe")
+        begin = floor(clock, moment)
+        assert str(local(begin, "Australia/Lord_Howe")) == "1981-03-01 00:30:00+10:30"
+
+
 @unhurried
 @given(zones, moments)
 def test_a_local_month_begins_where_the_date_does(zone: str, moment: int) -> None:
