@@ -26,6 +26,10 @@ ones are tried until two in a row were no better."""
 MAX_NUMBERS = 2**27
 """Numbers that are kept of all windows, 512 MiB; of more windows evenly spread ones are taken."""
 
+NUM_KEPT = 2
+"""Ways to lay windows out, by level and unit, that are kept: of more, one that was not chosen goes.
+Each may take a gigabyte."""
+
 NUM_COMPARED = 6
 """Steps at which penalties are compared: to solve for every step takes longer."""
 
@@ -82,7 +86,7 @@ class MapFitter:
         self.strides = [max(1, -(-len(split) * numbers // MAX_NUMBERS)) for split in self.windows]
         self.origins = validation.windows.origins[:: self.strides[1]]
         self.quarter = max(1, target.context_steps // QUARTER)
-        self.samples: dict[tuple[Level, Unit, Reads], tuple[Sample, Sample]] = {}
+        self.samples: dict[tuple[Level, Unit], dict[Reads, tuple[Sample, Sample]]] = {}
         self.fitted: dict[MapSettings, FittedMap] = {}
 
     def fit(self, settings: MapSettings) -> FittedMap:
@@ -93,8 +97,12 @@ class MapFitter:
 
     def sample(self, level: Level, unit: Unit, reads: Reads) -> tuple[Sample, Sample]:
         """Return the train and the validation windows."""
-        key = (level, unit, reads)
-        if key not in self.samples:
+        # The latest stands last.
+        found = self.samples.pop((level, unit), {})
+        while len(self.samples) >= NUM_KEPT:
+            del self.samples[next(iter(self.samples))]
+        self.samples[level, unit] = found
+        if reads not in found:
             features = None
             if reads != "own":
                 schema = self.windows[0].schema
@@ -105,8 +113,10 @@ class MapFitter:
                 lay_out(windows, stride, level, unit, features)
                 for windows, stride in zip(self.windows, self.strides, strict=True)
             )
-            self.samples[key] = (train, validation)
-        return self.samples[key]
+            for others in found.values():
+                train, validation = train.sharing(others[0]), validation.sharing(others[1])
+            found[reads] = (train, validation)
+        return found[reads]
 
     def _fit_anew(self, settings: MapSettings) -> FittedMap:
         if settings.reads != "own":

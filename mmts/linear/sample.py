@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -33,6 +33,13 @@ class Sample:
     def __len__(self) -> int:
         """Return the number of windows."""
         return len(self.origins)
+
+    def sharing(self, other: Sample) -> Sample:
+        """Return the same in the memory of another one, but for the features.
+
+        other: of the same windows, level and unit.
+        """
+        return replace(other, features=self.features)
 
     def latest(self, share: float) -> Sample:
         """Return the windows of the latest origins."""
