@@ -67,11 +67,11 @@ clean:  ## remove .venv, caches and build folders; runs and forecasts stay
 # Else a program that is started beside this folder would take it for the package, if it is called
 # mmts: Python looks there first, and what it finds of that name hides an editable installation.
 FOUND_ANYWHERE := import pathlib, sysconfig; \
-    pathlib.Path(sysconfig.get_path('purelib'), 'mmts-checkout.pth').write_text('$(CURDIR)\n')
+    pathlib.Path(sysconfig.get_path('purelib'), 'mmts-checkout.pth').write_text(f'{pathlib.Path.cwd()}\n')
 
 # The stamp is written last, so that a set-up that was broken off is done again.
 IS_FIT := import sys; sys.exit(sys.version_info < (3, 11))
-.venv/installed: pyproject.toml setup.py constraints.txt
+.venv/installed: pyproject.toml setup.py constraints.txt Makefile
 	@if ! $(BIN)/python -c 'import pip; $(IS_FIT)' 2> /dev/null; then \
 	    python=; for candidate in $(PYTHONS); do \
 	        if $$candidate -c '$(IS_FIT)' 2> /dev/null; then python=$$candidate; break; fi; \

@@ -24,6 +24,9 @@ Moment = str | date | np.datetime64
 Moments = Moment | Sequence[Moment] | pd.DatetimeIndex | pd.Series
 """One time, or several."""
 
+_FEW_STEPS = 3
+"""By which items may end apart without a word, where the horizon is shorter."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -35,7 +38,7 @@ def origins_latest(target: Stream, schema: DataSchema, items: tuple[str, ...]) -
     for missing in sorted(set(range(len(items))) - set(windows.items.tolist())):
         logger.warning("item %r has no value and gets no forecast", items[missing])
     last = windows.origins.max()
-    behind = schema.clock.elapsed(windows.origins, last) >= schema.horizon
+    behind = schema.clock.elapsed(windows.origins, last) >= max(schema.horizon, _FEW_STEPS)
     if behind.any():
         late = [items[place] for place in windows.items[behind].tolist()]
         first, end = format_times(

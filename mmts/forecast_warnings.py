@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from mmts.data.batch import Batch
-from mmts.data.channels import take_channels
+from mmts.data.batch import Batch, StreamWindow
 from mmts.data.gathering import WindowGatherer
+from mmts.data.scaling import StreamScaling
 from mmts.data.schema import StreamSchema
 
-FAR = 10.0
-"""Spreads from the mean of the train split, beyond which a number is not of what was learned."""
+MANY_TIMES = 3.0
+"""As far from the mean as any number of the train split: beyond, nothing was learned."""
 
 _MANY = 0.25
 """Of the numbers of a column in a window, that have to lie so far: a spike is none."""
@@ -26,56 +26,113 @@ _MOST_NAMED = 3
 logger = logging.getLogger(__name__)
 
 
-def warn_of_windows(windows: WindowGatherer, items: Sequence[str]) -> None:
+def warn_of_windows(
+    windows: WindowGatherer, scaling: Mapping[str, StreamScaling], items: Sequence[str]
+) -> None:
     """Log what forecasts of these windows will lack, or read that no model has learned from."""
-    found = {name: _Stream(stream) for name, stream in windows.schema.streams.items()}
+    of = [items[place] for place in windows.windows.items.tolist()]
+    # What is not there at all has been told.
+    found = {
+        name: _Stream(stream, scaling[name])
+        for name, stream in windows.schema.streams.items()
+        if len(windows.streams[name].values) > 1
+    }
     for batch in windows.batches(_BATCH_SIZE):
         for name, stream in found.items():
             stream.look_at(batch, name)
-    of = [items[place] for place in windows.windows.items.tolist()]
-    for warning in [*_short_pasts(windows, of), *_of_streams(windows, found, of)]:
+    warnings = list(_short_pasts(windows, of))
+    for name, stream in found.items():
+        warnings += [f"stream {name!r}{said}" for said in stream.describe(of)]
+    for warning in warnings:
         logger.warning("%s", warning)
 
 
 @dataclass
-class _Stream:
-    """What the windows of one stream are like, each list batch by batch.
+class _Column:
+    """A column of numbers: how far those of training lay from their mean, and these lie.
 
-    is_empty, lacks: (window,) bool, whether nothing is there, and whether not all of the horizon
-    is known. ahead, unknown: rows over the horizon in all, and how many are not known. distance:
-    (window, column), of which a part of the numbers lies farther from the mean, in spreads.
+    is_far: (window,) bool, batch by batch.
     """
 
-    schema: StreamSchema
-    is_empty: list[Tensor] = field(default_factory=list)
-    lacks: list[Tensor] = field(default_factory=list)
-    distance: list[Tensor] = field(default_factory=list)
+    name: str
+    channel: int
+    furthest: float
+    num_values: int = 0
+    most_times: float = 0.0
+    is_far: list[Tensor] = field(default_factory=list)
+
+    def look_at(self, window: StreamWindow) -> None:
+        """Take in a batch."""
+        observed = window.observed[..., self.channel]
+        distance = window.values[..., self.channel].abs() / self.furthest
+        far = observed & (distance > MANY_TIMES)
+        is_far = far.any(dim=1) & (far.sum(dim=1) >= _MANY * observed.sum(dim=1))
+        self.is_far.append(is_far)
+        self.num_values += int(observed.sum())
+        if is_far.any():
+            self.most_times = max(self.most_times, float((distance * far)[is_far].max()))
+
+
+class _Stream:
+    """What the windows of one stream are like, batch by batch.
+
+    is_empty, lacks: (window,) bool, whether nothing is there, and whether not all of the horizon
+    is known. num_ahead, num_unknown: rows over the horizon, and how many of them are not known.
+    """
+
+    def __init__(self, schema: StreamSchema, scaling: StreamScaling) -> None:
+        self.schema = schema
+        self.is_empty: list[Tensor] = []
+        self.lacks: list[Tensor] = []
+        self.num_ahead = self.num_unknown = 0
+        # What never varied in training, and what is one value for all time, has no distance.
+        furthest = {
+            name: number.furthest
+            for name, number in scaling.numbers.items()
+            if number.furthest and not schema.is_static
+        }
+        self.columns = [
+            _Column(column.name, place.start, furthest[column.name])
+            for column, place in zip(schema.columns, schema.slices, strict=True)
+            if column.name in furthest
+        ]
 
     def look_at(self, batch: Batch, name: str) -> None:
         """Take in a batch."""
-        window, schema = batch.streams[name], self.schema
+        window = batch.streams[name]
         self.is_empty.append(~window.observed.flatten(1).any(dim=1))
-        if schema.has_future and schema.is_regular:
+        if self.schema.has_future and self.schema.is_regular:
             ahead = (window.start >= 0) & (window.start < batch.step_edges[:, -1:])
-            known = window.observed[..., schema.channels("future")].any(dim=-1)
+            known = window.observed[..., self.schema.channels("future")].any(dim=-1)
+            self.num_ahead += int(ahead.sum())
+            self.num_unknown += int((ahead & ~known).sum())
             self.lacks.append((ahead & ~known).any(dim=1))
-        numbers = self.numbers
-        if numbers:
-            values = take_channels(window.values, [channel for _, channel in numbers])
-            observed = take_channels(window.observed, [channel for _, channel in numbers])
-            sizes = values.abs().masked_fill(~observed, torch.nan)
-            self.distance.append(torch.nanquantile(sizes, 1 - _MANY, dim=1).nan_to_num(nan=0.0))
+        for column in self.columns:
+            column.look_at(window)
 
-    @property
-    def numbers(self) -> list[tuple[str, int]]:
-        """Name and channel of the columns that are measured; what is told of a calendar is not."""
-        if self.schema.calendar is not None:
-            return []
-        return [
-            (column.name, place.start)
-            for column, place in zip(self.schema.columns, self.schema.slices, strict=True)
-            if column.type == "number"
-        ]
+    def describe(self, of: list[str]) -> Iterator[str]:
+        """Yield what there is to say; of: the item of each window."""
+        is_empty = torch.cat(self.is_empty)
+        if is_empty.any():
+            yield (
+                f" holds nothing in the window of {_forecasts(is_empty, of)}: forecasting without "
+                "it there"
+            )
+        if self.num_unknown:
+            yield (
+                f": {self.num_unknown} of {self.num_ahead} rows over the horizon are not known, of "
+                f"{_forecasts(torch.cat(self.lacks), of)}: forecasting without them"
+            )
+        for column in self.columns:
+            is_far = torch.cat(column.is_far)
+            if is_far.any():
+                yield (
+                    f": a quarter or more of the numbers in column {column.name!r} lies far "
+                    f"outside, up to {column.most_times:.0f} times as far from the mean as any in "
+                    f"training, for {_forecasts(is_far, of)}. Are these other units?"
+                )
+            elif not column.num_values and not is_empty.all():
+                yield f", column {column.name!r} holds nothing: forecasting without it"
 
 
 def _short_pasts(windows: WindowGatherer, of: list[str]) -> Iterator[str]:
@@ -86,35 +143,11 @@ def _short_pasts(windows: WindowGatherer, of: list[str]) -> Iterator[str]:
     steps = schema.clock.elapsed(target.first_time[places], origins)
     short = steps < schema.target.context_steps
     if short.any():
-        fewest = int(steps[short].min())
         yield (
-            f"{_forecasts(short, of)} from less than a whole context, {fewest} of "
-            f"{schema.target.context_steps} steps at least: no training window was as short"
+            f"{_forecasts(short, of)} have less than a whole context behind them, the shortest "
+            f"{int(steps[short].min())} of {schema.target.context_steps} steps: no window of the "
+            "training was as short"
         )
-
-
-def _of_streams(windows: WindowGatherer, found: dict[str, _Stream], of: list[str]) -> Iterator[str]:
-    for name, stream in found.items():
-        is_empty = torch.cat(stream.is_empty)
-        if is_empty.any() and len(windows.streams[name].values) > 1:
-            yield (
-                f"stream {name!r} holds nothing in the window of {_forecasts(is_empty, of)}: "
-                "forecasting without it there"
-            )
-        if stream.lacks and (lacks := torch.cat(stream.lacks)).any():
-            yield (
-                f"stream {name!r}: not all of the horizon is known for {_forecasts(lacks, of)}: "
-                "forecasting without what is missing"
-            )
-        if stream.distance:
-            distances = torch.cat(stream.distance)
-            for (column, _), far in zip(stream.numbers, distances.unbind(dim=1), strict=True):
-                if (far > FAR).any():
-                    yield (
-                        f"stream {name!r}: a quarter of the numbers in column {column!r} lies "
-                        f"{far.max():.0f} spreads or more from the mean of the training, for "
-                        f"{_forecasts(far > FAR, of)}. Are these other units?"
-                    )
 
 
 def _forecasts(chosen: Tensor, of: list[str]) -> str:

@@ -105,7 +105,7 @@ class Forecaster:
         else:
             windows = origins_at(origin, target, schema, items)
         gatherer = WindowGatherer(schema, loaded, windows)
-        warn_of_windows(gatherer, items)
+        warn_of_windows(gatherer, self.info.scaling, items)
         return forecast_table(
             self.predict_windows(gatherer),
             windows,

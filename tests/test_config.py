@@ -121,12 +121,27 @@ def test_what_should_be_a_list_is_told_so(tmp_path: Path) -> None:
     assert "model.interactions: 'none' is no list; write [..., ...]." in refuse(tmp_path, settings)
 
 
-@pytest.mark.parametrize("level", [0.4999999, 0.9999999])
-def test_levels_that_would_share_a_name_are_refused(tmp_path: Path, level: float) -> None:
+@pytest.mark.parametrize(
+    ("levels", "words"),
+    [
+        ([0.4999999, 0.5, 0.95], "0.4999999, 0.5 cannot be told from each other by six digits"),
+        ([0.5, 0.9999999], "0.9999999 cannot be told from 1 by six digits"),
+    ],
+)
+def test_levels_that_would_share_a_name_are_refused(
+    tmp_path: Path, levels: list[float], words: str
+) -> None:
     settings = make_settings()
-    levels = sorted([level, 0.5, 0.95])
     settings["model"]["head"] = {"kind": "quantile", "quantile_levels": levels}
-    assert "'quantile_levels' must have six digits at most" in refuse(tmp_path, settings)
+    assert words in refuse(tmp_path, settings)
+
+
+def test_levels_may_have_the_digits_of_a_computation(tmp_path: Path) -> None:
+    settings = make_settings()
+    levels = [0.1 + 0.2, 0.5, 2 / 3]
+    settings["model"]["head"] = {"kind": "quantile", "quantile_levels": levels}
+    config = load_config(write_config(tmp_path, settings))
+    assert config.model.head.quantile_levels == tuple(levels)
 
 
 def test_what_has_a_default_kind_may_leave_it_out(tmp_path: Path) -> None:

@@ -14,7 +14,16 @@ from mmts.errors import DataError
 from mmts.forecast_table import times_as_text
 from mmts.forecasting import Forecaster, choose_sources
 from tests.conftest import ROOT
-from tests.factories import DAYS, ITEMS, START, make_frames, write_frames
+from tests.factories import (
+    DAYS,
+    ITEMS,
+    START,
+    make_frames,
+    make_settings,
+    write_config,
+    write_frames,
+)
+from tests.test_evaluation import make_forecaster
 
 END = START + pd.Timedelta(days=DAYS)
 
@@ -74,8 +83,10 @@ def test_a_future_that_ends_early_is_told(
     frames["plan"] = plan[plan["time"] < END + pd.Timedelta("2h")]
     with caplog.at_level(logging.WARNING, "mmts"):
         forecaster.predict(frames)
-    said = "stream 'plan': not all of the horizon is known for 2 of 2 forecasts (north, south)"
-    assert said in caplog.text
+    assert (
+        "stream 'plan': 8 of 12 rows over the horizon are not known, of 2 of 2 forecasts (north, "
+        "south): forecasting without them"
+    ) in caplog.text
 
 
 def warnings_of(
@@ -119,12 +130,32 @@ def test_numbers_in_other_units_are_told(
     south = frames["load"]["item"] == "south"
     frames["load"].loc[south, "load"] *= 100
     (said,) = warnings_of(forecaster, frames, caplog)
-    assert said.startswith("stream 'load': a quarter of the numbers in column 'load' lies ")
-    assert said.endswith("for 1 of 2 forecasts (south). Are these other units?")
+    assert said.startswith("stream 'load': a quarter or more of the numbers in column 'load' lies")
+    assert said.endswith("in training, for 1 of 2 forecasts (south). Are these other units?")
     # A few odd values are none.
     frames = make_frames()
     frames["load"].loc[frames["load"].index[-2:], "load"] *= 100
     assert warnings_of(forecaster, frames, caplog) == []
+
+
+def test_what_was_far_out_in_training_is_usual(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # One large item among small ones.
+    frames, settings = make_frames(tuple(f"i{n}" for n in range(150))), make_settings()
+    frames["load"].loc[frames["load"]["item"] == "i7", "load"] *= 1000
+    write_frames(tmp_path, frames)
+    forecaster, _ = make_forecaster(write_config(tmp_path, settings))
+    assert not [said for said in warnings_of(forecaster, frames, caplog) if "units" in said]
+
+
+def test_a_column_without_a_value_is_told(
+    forecaster: Forecaster, caplog: pytest.LogCaptureFixture
+) -> None:
+    frames = make_frames()
+    frames["weather"]["wind"] = np.nan
+    said = warnings_of(forecaster, frames, caplog)
+    assert said == ["stream 'weather', column 'wind' holds nothing: forecasting without it"]
 
 
 def test_a_past_shorter_than_any_of_training_is_told(
@@ -135,8 +166,8 @@ def test_a_past_shorter_than_any_of_training_is_told(
         origin = START + pd.Timedelta(hours=hours)
         said = warnings_of(forecaster, make_frames(), caplog, str(origin))
         expected = (
-            f"2 of 2 forecasts (north, south) from less than a whole context, {hours} of {steps} "
-            "steps at least: no training window was as short"
+            f"2 of 2 forecasts (north, south) have less than a whole context behind them, the "
+            f"shortest {hours} of {steps} steps: no window of the training was as short"
         )
         assert (expected in said) == is_told
 

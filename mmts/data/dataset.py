@@ -132,8 +132,12 @@ def _load_through(cache: EntryCache, config: DataConfig, sources: Mapping[str, P
         with cache.write(ingredients) as writer, Spoken() as spoken:
             store = StreamStore(writer)
             dataset = _prepare(config, sources, cache, store)
-            now = describe_ingredients(config, sources, cache)
-            require_unchanged(ingredients, now, "a file")
+            before, now = (
+                found["files"]
+                for found in (ingredients, describe_ingredients(config, sources, cache))
+            )
+            changed = [str(path) for name, path in sources.items() if before[name] != now[name]]
+            require_unchanged(before, now, ", ".join(changed))
             words = {"items": dataset.items, "notes": dataset.notes, "spoken": spoken.messages}
             entry = store.finish(
                 dataset.schema, dataset.scaling, dataset.streams, dataset.split, words

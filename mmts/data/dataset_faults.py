@@ -90,11 +90,12 @@ def describe_absences(
     target: the stream that holds it.
     """
     notes = []
+    known: dict[str, set[str]] = {}
     left_out: dict[str, list[str]] = {}
     for name, table in tables.items():
         if table.items is None:
             continue
-        present = set(table.items)
+        present = known[name] = set(table.items)
         absent = [item for item in items if item not in present]
         if absent:
             notes.append(f"stream {name!r} has no row of item {_listing(absent)}: absent there")
@@ -102,7 +103,9 @@ def describe_absences(
             left_out.setdefault(item, []).append(name)
     for streams in dict.fromkeys(map(tuple, left_out.values())):
         extra = [item for item, found in left_out.items() if tuple(found) == streams]
-        near = nearest(extra[0], items, "") if len(extra) == 1 else ""
+        # What is misspelt here is missing there under its right name.
+        missing = [item for item in items if all(item not in known[name] for name in streams)]
+        near = nearest(extra[0], missing, "") if len(extra) == 1 else ""
         hint = f" ({near.removeprefix('; ')})" if near else ""
         notes.append(
             f"stream {target!r} has no row of item {_listing(extra)}{hint}: left out of "

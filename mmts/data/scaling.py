@@ -33,10 +33,15 @@ logger = logging.getLogger(__name__)
 
 
 class ColumnScaling(Config):
-    """How one number column is standardised: (value - mean) / scale."""
+    """How one number column is standardised: (value - mean) / scale.
+
+    furthest: how many scales from the mean any value of the train split lies; None where there was
+    none, and in checkpoints before version 12.
+    """
 
     mean: float
     scale: float = Field(gt=0)
+    furthest: float | None = Field(None, ge=0)
 
 
 class StreamScaling(Config):
@@ -199,24 +204,28 @@ def _fit_number(table: Table, name: str, known: npt.NDArray[np.bool_]) -> Column
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler()
-    values, largest = table.numbers(name), -1.0
+    values, least, greatest = table.numbers(name), np.inf, -np.inf
     for begin in range(0, len(known), BLOCK):
         block = values[begin : begin + BLOCK][known[begin : begin + BLOCK]]
         if not np.isnan(block).all():
-            largest = max(largest, float(np.nanmax(np.abs(block))))
+            least = min(least, float(np.nanmin(block)))
+            greatest = max(greatest, float(np.nanmax(block)))
             # What overflows is told below.
             with np.errstate(over="ignore", invalid="ignore"):
                 scaler.partial_fit(block.reshape(-1, 1))
     release(values)
-    if largest < 0:
+    if greatest < least:
         logger.warning("%s: column %r has no value to train on", table.source, name)
         return ColumnScaling(mean=0.0, scale=1.0)
-    if not np.isfinite(scaler.scale_[0]):
+    mean, scale = float(scaler.mean_[0]), float(scaler.scale_[0])
+    if not np.isfinite(scale):
         raise DataError(
-            f"{table.source}, column {name!r}: {largest:g} is too large to take the spread of the "
-            "column. Correct it, or add it to missing_values of the stream if it stands for none."
+            f"{table.source}, column {name!r}: {max(abs(least), abs(greatest)):g} is too large to "
+            "take the spread of the column. Correct it, or add it to missing_values of the stream "
+            "if it stands for none."
         )
-    return ColumnScaling(mean=float(scaler.mean_[0]), scale=float(scaler.scale_[0]))
+    furthest = max(greatest - mean, mean - least) / scale
+    return ColumnScaling(mean=mean, scale=scale, furthest=max(0.0, furthest))
 
 
 def _known_words(table: Table, name: str, known: npt.NDArray[np.bool_]) -> list[str]:

@@ -30,14 +30,16 @@ def fingerprint(config: DataConfig) -> dict[str, str]:
     }
 
 
-def file_stamps(config: DataConfig) -> dict[str, list[tuple[str, int, int]]]:
-    """Return name, size and time of change of the files of each stream, as far as they are there.
+def file_stamps(config: DataConfig) -> dict[str, list[tuple[str, int, int, int]]]:
+    """Return what tells whether a file was written since: name, size, time and place on the disk.
 
-    Files that have the same are those that they were.
+    Of the files of each stream, as far as they are there.
     """
-    found: dict[str, list[tuple[str, int, int]]] = {}
+    found: dict[str, list[tuple[str, int, int, int]]] = {}
     for name, path in stream_paths(config).items():
         with suppress(DataError, OSError):
             files = [(file, file.stat()) for file in find_files(path)]
-            found[name] = [(str(file), stat.st_size, stat.st_ctime_ns) for file, stat in files]
+            found[name] = [
+                (str(file), stat.st_size, stat.st_mtime_ns, stat.st_ino) for file, stat in files
+            ]
     return found

@@ -27,8 +27,14 @@ class QuantileHeadConfig(HeadSettings):
         levels = self.quantile_levels
         if not all(0 < level < 1 for level in levels):
             raise ValueError("'quantile_levels' must lie between 0 and 1")
-        if any(float(level_name(level)) != level for level in levels):
-            raise ValueError("'quantile_levels' must have six digits at most")
+        names = [level_name(level) for level in levels]
+        alike = [level for level, name in zip(levels, names, strict=True) if names.count(name) > 1]
+        if alike or "1" in names:
+            told = ", ".join(map(str, alike or [levels[names.index("1")]]))
+            raise ValueError(
+                f"'quantile_levels': {told} cannot be told from "
+                f"{'each other' if alike else '1'} by six digits, with which they are written"
+            )
         if any(low >= high for low, high in pairwise(levels)):
             raise ValueError("'quantile_levels' must rise")
         if 0.5 not in levels:

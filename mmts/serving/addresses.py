@@ -20,7 +20,7 @@ from mmts.tracking.store import TrackingStore
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-_MODEL = re.compile(r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[0-9]+))?")
+_MODEL = re.compile(r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[0-9]{1,9}))?")
 _RUN = re.compile(r"runs:/(?P<run>[0-9a-zA-Z_-]+)(?:/(?P<path>.+))?")
 _FORMS = "Write it as models:/NAME@ALIAS, models:/NAME/VERSION or runs:/RUN_ID/best.mmts."
 

@@ -43,7 +43,7 @@ def write_table(described: Described, path: Path) -> None:
             row_group_size=max(1, int(described.get("row_group_size", 1000)) % 2**20),
             compression=_choose(COMPRESSIONS, described.get("compression", 1)),
             use_dictionary=is_shared,
-            column_encoding=None if is_shared else _choose(ENCODINGS, described.get("encoding", 0)),
+            column_encoding=None if is_shared else _encodings(described),
             version=_choose(VERSIONS, described.get("version", 2)),
             data_page_size=max(1, int(described.get("page_size", 1024)) % 2**20),
             store_schema=bool(described.get("with_schema", True)),

@@ -18,7 +18,7 @@ from mmts.data.schema import DataSchema
 from mmts.data.splits import Split
 from mmts.data.streams import Allocator, Stream, prepare_search
 
-_VERSION = 2
+_VERSION = 3
 """To be raised when the same tables are to be laid out in another way."""
 
 _LONG = ("values", "observed", "event_times", "available")

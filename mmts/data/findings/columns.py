@@ -157,12 +157,25 @@ def _stand_in(known: Floats, middle: _Middle) -> float | None:
         others = known[~found]
         distance = float(np.abs(others - extreme).min())
         usual = bool(np.isclose(extreme, _USUAL_STAND_INS, rtol=1e-5).any())
-        if usual and extreme < 0 and others.min() > extreme / 100:
-            # However near: of what is never below zero else, but by a rounding, it is no reading.
+        if usual and _breaks_off(known, extreme, middle.spread):
             return extreme
         if distance > (_USUAL_DISTANCE if usual else _MIN_DISTANCE) * middle.spread:
             return extreme
     return None
+
+
+def _breaks_off(known: Floats, extreme: float, spread: float) -> bool:
+    """Tell whether the only value below zero comes out of the blue, as no temperature does."""
+    found = known == extreme
+    others = known[~found]
+    if extreme >= 0 or others.min() <= extreme / 100 or len(np.unique(others)) < MIN_REPEATS:
+        return False
+    # The values before and after, which stand beside it in the file.
+    beside = np.zeros(len(known), dtype=bool)
+    beside[:-1] |= found[1:]
+    beside[1:] |= found[:-1]
+    steps = known[beside & ~found] - extreme
+    return len(steps) > 0 and float(np.median(steps)) > spread / 2
 
 
 def _middle(known: Floats) -> _Middle:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import tzinfo
 from typing import Any, Protocol
 
 import numpy as np
@@ -169,12 +170,18 @@ def factorize(cells: pd.Series) -> tuple[npt.NDArray[np.intp], Any]:
     if isinstance(cells.dtype, pd.DatetimeTZDtype):
         in_utc = cells.dt.tz_convert("UTC").dt.tz_localize(None)
         if in_utc.min() < _EARLIEST or in_utc.max() > _LATEST:
-            # Of a zone so far out Python knows nothing, and writes no such time down.
-            cells = in_utc
+            codes, stamps = pd.factorize(in_utc)
+            return codes, [_write_far(stamp, cells.dtype.tz) for stamp in stamps]
     try:
         return pd.factorize(cells)
     except TypeError:  # a list, or something else that is no name
         return pd.factorize(cells.map(str, na_action="ignore"))
+
+
+def _write_far(stamp: pd.Timestamp, zone: tzinfo) -> str:
+    """Write a time of UTC in its zone; so far out that Python knows of none, without."""
+    is_far = not _EARLIEST <= stamp <= _LATEST
+    return str(stamp if is_far else stamp.tz_localize("UTC").tz_convert(zone))
 
 
 def plain_values(cells: pd.Series) -> pd.Series:

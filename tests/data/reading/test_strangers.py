@@ -312,7 +312,7 @@ def test_a_time_in_a_zone_of_a_year_that_python_does_not_know_is_a_word(tmp_path
     table = read_table(
         tmp_path / "a.parquet", config, choose_columns(tmp_path / "a.parquet", config)
     )
-    assert table.words("word").words == ("1970-01-01 00:00:00", "285428751-11-12 07:36:32")
+    assert table.words("word").words == ("1970-01-01 01:00:00+01:00", "285428751-11-12 07:36:32")
 
 
 PEAK_OF_READING = """
