@@ -567,7 +567,7 @@ def test_too_few_rows_are_refused(tmp_path: Path) -> None:
 
 def test_a_horizon_off_the_grid_is_refused(tmp_path: Path) -> None:
     assert "has one every 1d. Write a multiple" in refusal_of(tmp_path, make_table(), horizon="36h")
-    assert "no whole number of rows" in refusal_of(tmp_path, make_table(), horizon="soon")
+    assert "not a length" in refusal_of(tmp_path, make_table(), horizon="soon")
     settings, _ = make_draft(tmp_path, make_table(), horizon="2w")
     assert settings["data"]["horizon"] == 14
 
