@@ -15,8 +15,8 @@ def init(
     target: Annotated[
         list[str] | None,
         typer.Option(
-            help="Column to forecast, or FILE.COLUMN by the file's name without ending. "
-            "May be repeated."
+            help="Column to forecast, or FILE.COLUMN by the file's name without ending; by "
+            "default the only column of numbers. May be repeated."
         ),
     ] = None,
     horizon: Annotated[

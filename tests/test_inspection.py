@@ -420,6 +420,24 @@ def test_rows_that_come_twice_are_averaged_and_told(tmp_path: Path) -> None:
     assert "2 rows share time with another" in draft.text
 
 
+def test_what_tells_a_few_doubled_rows_apart_is_no_item(tmp_path: Path) -> None:
+    # Two kinds of weather in one hour, as in https://doi.org/10.24432/C5X60B, and no two places.
+    kinds = [f"weather {number}" for number in range(40)]
+    table = make_table(800, "h", sky=np.random.default_rng(0).permutation(kinds * 20))
+    doubled = table.iloc[::8].assign(sky="fog")
+    settings, draft = make_draft(tmp_path, pd.concat([table, doubled]))
+    stream = settings["data"]["streams"]["plant"]
+    assert "item" not in stream
+    assert "sky" in stream["category"]
+    assert "100 rows share time with another" in draft.text
+
+
+def test_a_target_of_rare_rows_is_refused_in_words(tmp_path: Path) -> None:
+    table = make_table(200, "min")
+    table["time"] += pd.to_timedelta(np.arange(200) // 5, unit="D")
+    assert "the rows fill less than a tenth" in refusal_of(tmp_path, table)
+
+
 def test_many_rows_of_one_time_without_an_item_are_refused(tmp_path: Path) -> None:
     table = pd.concat([make_table() for _ in range(3)])
     assert "no column tells them apart" in refusal_of(tmp_path, table)
@@ -526,6 +544,12 @@ def test_a_missing_target_is_answered_with_the_columns_of_numbers(tmp_path: Path
     with pytest.raises(DataError, match="no target: name the column"):
         draft_experiment([tmp_path / "plant.csv"], [], tmp_path / "e.yaml")
     assert "column 'shift': holds no numbers" in refusal_of(tmp_path, table, "shift")
+
+
+def test_the_only_column_of_numbers_is_the_target(tmp_path: Path) -> None:
+    make_table(shift=["early", "late"] * 100).to_csv(tmp_path / "plant.csv", index=False)
+    draft = draft_experiment([tmp_path / "plant.csv"], [], tmp_path / "e.yaml")
+    assert "target: [load]" in draft.text
 
 
 def test_a_target_in_two_files_is_asked_for(tmp_path: Path) -> None:

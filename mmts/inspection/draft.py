@@ -16,7 +16,7 @@ from mmts.errors import DataError, raise_all
 from mmts.inspection.file_report import FileReport, inspect_file
 from mmts.inspection.lengths import LARGE, SMALL, Lengths, choose_lengths, horizon_steps
 from mmts.inspection.rhythm import length_of
-from mmts.inspection.roles import Roles, StreamPlan, assign_roles, find_target
+from mmts.inspection.roles import Roles, StreamPlan, assign_roles, find_target, name_only_target
 from mmts.inspection.stream_lines import describe_rows, stream_entries, warn_of_sparse_target
 from mmts.inspection.yaml_lines import Bare, Entry, Node, Remark, render
 
@@ -41,6 +41,7 @@ def draft_experiment(
 ) -> Draft:
     """Look at files and write a config that trains as it is.
 
+    targets: columns; where none is named, the only column of numbers is the target.
     output: where the config will stand; paths in it are relative to its folder.
     horizon: a duration or a number of rows; by default what the rate of the target suggests.
     Raises DataError with the faults of all files at once.
@@ -53,6 +54,7 @@ def draft_experiment(
         except DataError as error:
             problems.append(str(error))
     raise_all(DataError, problems)
+    targets = targets or name_only_target(reports)
     home = find_target(reports, targets)
     steps = horizon_steps(horizon, home)
     assert home.rhythm is not None and home.rhythm.period is not None

@@ -198,11 +198,12 @@ def _find_item(report: FileReport) -> str | None:
         unique = [n for n in names if cells[n].is_unique and cells[n].notna().all()]
         words = [n for n in unique if report.columns[n].values is None]
         return min(words or unique, key=_unlike_item, default=None)
-    if measure_rhythm(report.times.moments, None).num_repeated == 0:
-        return None
     moments = report.times.moments
-    before = measure_rhythm(moments, None).num_repeated / report.num_rows
-    candidates = _item_candidates(report)
+    whole = measure_rhythm(moments, None)
+    if whole.num_repeated == 0:
+        return None
+    before = whole.num_repeated / report.num_rows
+    candidates = [name for name in _item_candidates(report) if _keeps_rhythm(report, name, whole)]
     if not candidates:
         return None
 
@@ -217,6 +218,18 @@ def _find_item(report: FileReport) -> str | None:
     # A few rows that come twice are faults of the file, unless a column is named as an item.
     is_told = before > 0.05 or (left == 0 and is_item_name(chosen))
     return chosen if is_told and left < 0.5 * before else None
+
+
+def _keeps_rhythm(report: FileReport, name: str, whole: Rhythm) -> bool:
+    """Tell whether the rows of each name stand on a grid, if all rows together do.
+
+    The weather of an hour that has two rows tells them apart as well, and names no item.
+    """
+    if is_item_name(name) or whole.period is None:
+        return True
+    assert report.times is not None
+    codes = pd.factorize(report.table.cells[name])[0].astype(np.int64)
+    return measure_rhythm(report.times.moments, codes).period is not None
 
 
 def _item_candidates(report: FileReport) -> list[str]:

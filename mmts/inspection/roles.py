@@ -16,7 +16,7 @@ from mmts.errors import DataError, nearest, raise_all
 from mmts.inspection.columns import Column
 from mmts.inspection.file_report import FileReport, is_item_name
 from mmts.inspection.numbers import read_numbers
-from mmts.inspection.rhythm import length_of
+from mmts.inspection.rhythm import Rhythm, length_of
 
 _FORECAST_NAME = re.compile(r"forecast|day[-_ ]?ahead", re.IGNORECASE)
 _FUTURE_NAME = re.compile(
@@ -96,6 +96,18 @@ def find_target(reports: Sequence[FileReport], targets: Sequence[str]) -> FileRe
     return home
 
 
+def name_only_target(reports: Sequence[FileReport]) -> list[str]:
+    """Return the only column of numbers there is beside times; none where there are several."""
+    found = [
+        column.name
+        for report in reports
+        if report.time is not None
+        for column in report.kept
+        if column.kind == "number"
+    ]
+    return found if len(found) == 1 else []
+
+
 def _column_of(target: str, stream: str, report: FileReport) -> str | None:
     if target in report.columns:
         return target
@@ -134,18 +146,31 @@ def _make_targets(report: FileReport, targets: Sequence[str]) -> list[str]:
     if report.time is None:
         problems.append(f"{report.path}: no column of times; a target needs one.{_seen(report)}")
     elif report.rhythm is not None and report.rhythm.period is None:
-        typical = report.rhythm.typical / 3.6e9
         problems.append(
             f"{report.path}, column {report.time!r}: a target stands on a regular grid, and "
-            f"{report.rhythm.num_off:,} of {report.num_rows:,} rows stand off one of "
-            f"{typical:.4g} hours, the most frequent step. "
-            + (
-                "Where these are days of local time, write the dates alone, such as 2013-10-01."
-                if report.times is not None and report.times.has_time_zone and typical == 24
-                else "Sum or average them by hour or day."
-            )
+            f"{_off_grid(report, report.rhythm)}"
         )
     return problems
+
+
+def _off_grid(report: FileReport, rhythm: Rhythm) -> str:
+    """Say in what way the rows stand on no grid, and what to do."""
+    typical = rhythm.typical / 3.6e9
+    if rhythm.num_off == 0:
+        who = "" if report.item is None else f" of each {report.item!r}"
+        return (
+            f"the rows{who} fill less than a tenth of one of {typical:.4g} hours, the most "
+            "frequent step. Sum or average them by day or week."
+        )
+    said = (
+        f"{rhythm.num_off:,} of {report.num_rows:,} rows stand off one of {typical:.4g} hours, "
+        "the most frequent step."
+    )
+    if report.times is not None and report.times.has_time_zone and typical == 24:
+        return (
+            f"{said} Where these are days of local time, write the dates alone, such as 2013-10-01."
+        )
+    return f"{said} Sum or average them by hour or day."
 
 
 def _seen(report: FileReport) -> str:
