@@ -13,6 +13,9 @@ time_mmd  with the texts of the rows, without, with shuffled and with empty ones
           same numbers, the seasonal prior among them
 epa_air   temperature, PM2.5, AQI and ozone of three counties, most of them rarely measured
 
+`--sets` takes others of a family, too, whose files lie in the folder in the same layout: ETTh2,
+"PJM, known future", another domain or county.
+
 Finished runs are kept in the results file, and those with the same settings are not run again
 unless the recipe has changed since.
 `accuracy_document.py` writes the tables of docs/accuracy.md from them.
@@ -41,6 +44,7 @@ from accuracy_data import (
     prepare,
     with_texts,
 )
+from accuracy_others import find_sets
 from accuracy_runs import (
     CHOSEN_RIDGE,
     EXOGENOUS_RIDGE,
@@ -62,7 +66,7 @@ from real_tables import as_text
 
 from mmts.config import ExperimentConfig
 from mmts.data.source_files import fingerprint
-from mmts.errors import MmtsError
+from mmts.errors import DataError, MmtsError
 
 TEXT_ARMS = (NO_TEXT, TEXT, SHUFFLED, EMPTY)
 
@@ -77,10 +81,9 @@ def main() -> None:
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         jobs = []
-        for name in arguments.sets:
+        for name, chosen in arguments.sets.items():
             work = Path(folder) / name.replace(" ", "-").replace(",", "")
             work.mkdir()
-            chosen = FAMILIES[arguments.family][name]
             jobs += list(list_jobs(prepare(name, chosen, arguments.data, work), arguments))
         with ProcessPoolExecutor(arguments.jobs, mp_context=context) as pool:
             run_jobs(jobs, results, pool)
@@ -94,7 +97,11 @@ def parse_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("family", choices=FAMILIES)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds the sets")
-    parser.add_argument("--sets", nargs="+", help="some of the family, such as ETTh1")
+    parser.add_argument(
+        "--sets",
+        nargs="+",
+        help="some of the family, such as ETTh1, or others whose files lie there, such as ETTh2",
+    )
     parser.add_argument("--horizons", nargs="+", type=int, help="in steps; by default all")
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 1")
     parser.add_argument("--baselines-only", action="store_true", help="train no model")
@@ -110,20 +117,20 @@ def parse_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         "--results", type=Path, default=Path("accuracy.json"), help="JSON file to go on in"
     )
     arguments = parser.parse_args(given)
-    sets = FAMILIES[arguments.family]
-    arguments.sets = arguments.sets or list(sets)
-    unknown = [name for name in arguments.sets if name not in sets]
-    if unknown:
-        parser.error(f"--sets: there is no {', '.join(unknown)}; there are {', '.join(sets)}")
-    offered = sorted({h for name in arguments.sets for h in sets[name].horizons})
+    if not arguments.data.is_dir():
+        parser.error(f"--data: {arguments.data} is no folder; name the one that holds the sets")
+    names = arguments.sets or list(FAMILIES[arguments.family])
+    try:
+        arguments.sets = find_sets(arguments.family, names, arguments.data)
+    except DataError as error:
+        parser.error(f"--sets: {error}")
+    offered = sorted({h for chosen in arguments.sets.values() for h in chosen.horizons})
     arguments.horizons = arguments.horizons or offered
     unoffered = [str(horizon) for horizon in arguments.horizons if horizon not in offered]
     if unoffered:
         parser.error(f"--horizons: {', '.join(unoffered)} are not among {offered}")
     if arguments.seeds < 1 or arguments.jobs < 1:
         parser.error("--seeds and --jobs are 1 at least")
-    if not arguments.data.is_dir():
-        parser.error(f"--data: {arguments.data} is no folder; name the one that holds the sets")
     return arguments
 
 
@@ -229,14 +236,15 @@ def collect(name: str, jobs: Sequence[AccuracyJob], results: ResultsFile) -> Run
 
 def report(arguments: argparse.Namespace, by_set: dict[str, Runs]) -> None:
     """Print the tables."""
-    sets, texts, lines = FAMILIES[arguments.family], [], []
+    texts, lines = [], []
     for name, runs in by_set.items():
-        tables = [set_table(sets[name], runs)]
+        chosen = arguments.sets[name]
+        tables = [set_table(chosen, runs)]
         if arguments.family == "epa_air":
             # Measured at rates of their own, so that the pooled errors are nearly those of one.
             tables.append(target_table(runs))
         texts.append("\n\n".join([name, *map(as_text, tables)]))
-        line = reproduction_line(name, sets[name], runs)
+        line = reproduction_line(name, chosen, runs)
         lines += [line] if line else []
     notes = [NOTE, *lines]
     print("\n" + "\n\n".join([*texts, "\n".join(notes)]))

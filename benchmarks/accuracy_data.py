@@ -111,16 +111,18 @@ def _prepare_time_mmd(
 ) -> None:
     """Write the rows by date, without empty targets and `preds`, and add the seasonal prior.
 
-    The protocol counts rows. In Health five weeks are stamped twice and five not at all: there,
-    each row is stamped a week after the one before, and its text is known as long after its stamp
-    as it was. All other sets stand on their grid and are left as they are.
+    The protocol counts rows. In Health five weeks are stamped twice and five not at all: where
+    rows stand off a grid of weeks or days, each is stamped a step after the one before, and its
+    text is known as long after its stamp as it was. Energy and Climate are left as they are.
     """
     table = pd.read_csv(path).drop(columns="preds", errors="ignore").dropna(subset=["OT"])
     table["date"] = pd.to_datetime(table["date"])
     table = table.sort_values("date", kind="stable", ignore_index=True)
     streams = settings["data"]["streams"]
-    if table["date"].duplicated().any():
-        grid = table["date"].iloc[0] + pd.Timedelta(days=7) * pd.Series(range(len(table)))
+    steps = table["date"].diff().dropna()
+    step = steps[steps > pd.Timedelta(0)].mode().iloc[0]
+    if step <= pd.Timedelta(days=7) and (steps != step).any():
+        grid = table["date"].iloc[0] + step * pd.Series(range(len(table)))
         table["end_date"] = pd.to_datetime(table["end_date"]) + (grid - table["date"])
         table["date"] = grid
     table.to_csv(folder / path.name, index=False, date_format="%Y-%m-%d")

@@ -164,7 +164,7 @@ def test_a_missing_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ("arguments", "message"),
     [
         (["ett", "--data", "nowhere"], "is no folder"),
-        (["ett", "--data", ".", "--sets", "ETTh3"], "there is no ETTh3"),
+        (["ett", "--data", ".", "--sets", "ETTh3"], "ETTh3: no such set"),
         (["ett", "--data", ".", "--horizons", "97"], "97 are not among"),
         (["ett", "--data", ".", "--seeds", "0"], "1 at least"),
     ],
