@@ -18,7 +18,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
      "interrupts", "child_processes", "gpu_lock",
      "score_text", "training.config", "tracking.secrets", "tracking.config", "tuning.config",
      "calibration.config"),
-    ("config_yaml", "config_errors", "losses", "metrics", "calibration.conformal", "inspection",
+    ("config_yaml", "config_errors", "losses", "metrics", "calibration.conformal",
      "tracking.journal", "run_folders.description", "run_folders.names", "run_folders.history",
      "run_folders.evaluations", "run_folders.folder", "run_folders.comparison"),
     (
@@ -32,7 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "data.grid_rows", "data.phased_windows", "data.target_ahead", "data.gathering",
         "data.source_files", "data.dataset_faults", "data.dataset", "data.findings",
     ),
-    ("layers", "linear"),
+    ("layers", "linear", "inspection"),
     ("encoders", "interactions.alignment", "interactions.base", "interactions.centring"),
     ("interactions.as_of", "interactions.gathering", "interactions.attending"),
     ("interactions.residual", "interactions.film"),

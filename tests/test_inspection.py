@@ -130,6 +130,15 @@ def test_what_nobody_can_tell_is_asked_for(tmp_path: Path) -> None:
     assert "'%d/%m/%Y' or '%m/%d/%Y'" in said
 
 
+@pytest.mark.parametrize("written", ["%Y-%m", "%Y/%m", "%YM%m", "%m/%Y", "%m-%Y"])
+def test_a_month_may_stand_for_its_first_day(tmp_path: Path, written: str) -> None:
+    table = make_table(300)
+    table["time"] = pd.date_range("1749-01-01", periods=300, freq="MS").strftime(written)
+    stream = make_stream(tmp_path, table)
+    assert stream.time_format == written
+    assert str(stream.frequency) == "1mo"
+
+
 def test_a_time_format_that_is_given_decides(tmp_path: Path) -> None:
     table = make_table(60, "h")
     table["time"] = [f"{1 + n // 24:02}/03/2024 {n % 24:02}:00" for n in range(60)]
@@ -544,6 +553,19 @@ def test_a_missing_target_is_answered_with_the_columns_of_numbers(tmp_path: Path
     with pytest.raises(DataError, match="no target: name the column"):
         draft_experiment([tmp_path / "plant.csv"], [], tmp_path / "e.yaml")
     assert "column 'shift': holds no numbers" in refusal_of(tmp_path, table, "shift")
+
+
+def test_a_packed_file_gives_its_own_name(tmp_path: Path) -> None:
+    make_table().to_csv(tmp_path / "plant.csv.xz", index=False)
+    draft = draft_experiment([tmp_path / "plant.csv.xz"], ["load"], tmp_path / "e.yaml")
+    assert "name: plant-load" in draft.text
+    assert "\n    plant:\n" in draft.text
+
+
+def test_a_file_without_times_is_told_from_one_without_numbers(tmp_path: Path) -> None:
+    make_table(shift=1.0).drop(columns="time").to_csv(tmp_path / "plant.csv", index=False)
+    with pytest.raises(DataError, match=r"none, as no column tells times\. 'load' holds"):
+        draft_experiment([tmp_path / "plant.csv"], [], tmp_path / "e.yaml")
 
 
 def test_the_only_column_of_numbers_is_the_target(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mmts.config_base import Months
+from mmts.data.reading.sources import stem_of
 from mmts.errors import DataError, raise_all
 from mmts.inspection.file_report import FileReport, inspect_file
 from mmts.inspection.lengths import LARGE, SMALL, Lengths, choose_lengths, horizon_steps
@@ -78,7 +79,7 @@ def draft_experiment(
 def _name_of(roles: Roles) -> str:
     targets = (column.name for column in roles.target.target[:2])
     # A file is often named after what is forecast: load.csv holds load.
-    words = dict.fromkeys([roles.target.report.path.stem, *targets])
+    words = dict.fromkeys([stem_of(roles.target.report.path), *targets])
     name = re.sub(r"[^A-Za-z0-9_.]+", "-", "-".join(words)).strip("-._")
     return name[:60] or "experiment"
 

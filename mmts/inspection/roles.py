@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmts.config_base import format_period
+from mmts.data.reading.sources import stem_of
 from mmts.errors import DataError, nearest, raise_all
 from mmts.inspection.columns import Column
 from mmts.inspection.file_report import FileReport, is_item_name
@@ -118,9 +119,12 @@ def _column_of(target: str, stream: str, report: FileReport) -> str | None:
 def _list_numbers(reports: Sequence[FileReport]) -> list[str]:
     listed = []
     for report in reports:
-        numbers = [c.name for c in report.kept if c.kind == "number"] if report.time else []
+        numbers = [column.name for column in report.kept if column.kind == "number"]
         more = f" and {len(numbers) - 20} more" if len(numbers) > 20 else ""
-        listed.append(f"  {report.path}: {', '.join(numbers[:20]) or 'none with times'}{more}")
+        if report.time is None:
+            listed.append(f"  {report.path}: none, as no column tells times.{_seen(report)}")
+        else:
+            listed.append(f"  {report.path}: {', '.join(numbers[:20]) or 'none'}{more}")
     return listed
 
 
@@ -181,12 +185,12 @@ def _seen(report: FileReport) -> str:
 
 def name_streams(reports: Sequence[FileReport]) -> list[str]:
     """Name each stream as its file, with the folder's name where two files are named alike."""
-    stems = [_as_name(report.path.stem) for report in reports]
+    stems = [_as_name(stem_of(report.path)) for report in reports]
     alike = Counter(stems)
     names: list[str] = []
     for report, stem in zip(reports, stems, strict=True):
         if alike[stem] > 1:
-            stem = _as_name(f"{report.path.resolve().parent.name}_{report.path.stem}")
+            stem = _as_name(f"{report.path.resolve().parent.name}_{stem_of(report.path)}")
         names.append(_unused(stem, names))
     return names
 

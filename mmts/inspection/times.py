@@ -23,6 +23,10 @@ _NAMED_MONTHS = (
     "%d-%b-%Y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %Y", "%B %Y", "%b-%Y",
     "%b-%y", "%Y-%b", "%d-%b-%y",
 )  # fmt: skip
+_MONTHS = {
+    r"\d{4}-\d{1,2}": "%Y-%m", r"\d{4}/\d{1,2}": "%Y/%m", r"\d{4}M\d{1,2}": "%YM%m",
+    r"\d{1,2}/\d{4}": "%m/%Y", r"\d{1,2}-\d{4}": "%m-%Y",
+}  # fmt: skip
 _CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 _COMPACT = {4: "%Y", 6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 _EPOCHS = {"unix_s": ("s", 1e9), "unix_ms": ("ms", 1e12), "unix_us": ("us", 1e15)}
@@ -89,6 +93,9 @@ def read_times(
         return _read_year_first(cells)
     if _share(sample, _DAY_OR_MONTH_FIRST) >= _LEAST_SHARE:
         return _read_day_or_month_first(cells)
+    for pattern, wanted in _MONTHS.items():
+        if _share(sample, pattern) == 1:
+            return _read_as(cells, wanted)
     if _share(sample, r".*[A-Za-z]{3}.*\d{2}.*|\d{4}.*[A-Za-z]{3}.*") == 1:
         for date in _NAMED_MONTHS:
             for clock in _CLOCKS:
