@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import caution
+import unseen
 from accuracy_data import NO_TEXT, TEXT
 from accuracy_runs import BASELINES, MODEL, is_current
 from accuracy_sets import FAMILIES, AccuracySet, Scores
@@ -35,6 +36,7 @@ from mmts.files import write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks/results/accuracy.json"
+UNSEEN = ROOT / "benchmarks/results/unseen.json"
 DOCUMENT = ROOT / "docs/accuracy.md"
 COMMAND = "python benchmarks/accuracy.py {} --data DIR --results benchmarks/results/accuracy.json"
 MARKERS = re.compile(r"<!-- table (?P<name>\w+) -->.*?<!-- end -->", re.DOTALL)
@@ -56,7 +58,7 @@ def main() -> None:
 def fill_document(text: str, runs: Sequence[Record]) -> str:
     """Write tables between each pair of markers, `<!-- table NAME -->` and `<!-- end -->`.
 
-    NAME is `aims`, `caution`, which has runs of its own, or a family of sets.
+    NAME is `aims`, `caution` or `unseen`, which have runs of their own, or a family of sets.
     """
 
     def fill(found: re.Match[str]) -> str:
@@ -68,6 +70,8 @@ def fill_document(text: str, runs: Sequence[Record]) -> str:
                 trained = [Trained.of(run) for run in ResultsFile(caution.RESULTS).runs]
                 command = "python benchmarks/caution.py --table"
                 parts = [f"```sh\n{command}\n```", as_markdown(list(caution.table(trained)))]
+            case "unseen":
+                parts = describe_unseen(ResultsFile(UNSEEN).runs)
             case _:
                 parts = describe(name, runs)
         return "\n\n".join([f"<!-- table {name} -->", *parts, "<!-- end -->"])
@@ -94,6 +98,13 @@ def describe(family: str, runs: Sequence[Record]) -> list[str]:
         notes += [line] if line else []
     notes.append(f"All of these took {hours:.1f} hours of one core.")
     return [*parts, "\n".join(notes)]
+
+
+def describe_unseen(runs: Sequence[Record]) -> list[str]:
+    """Return command, table and verdict of the series that had no part in the recipe."""
+    command = "python benchmarks/unseen.py --data DIR --results benchmarks/results/unseen.json"
+    rows = list(unseen.table(runs))
+    return [f"```sh\n{command}\n```", as_markdown(rows), unseen.verdict(runs)]
 
 
 def collect(name: str, chosen: AccuracySet, runs: Sequence[Record]) -> Runs:

@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ from real_tables import as_text
 
 from mmts.config import load_config
 from mmts.errors import DataError, MmtsError
-from mmts.evaluation import ALL_TARGETS, BASELINES, MODEL, evaluate, load_evaluation_data
+from mmts.evaluation import ALL_TARGETS, MODEL, evaluate, load_evaluation_data
 from mmts.experiment import train
 from mmts.forecasting import Forecaster
 from mmts.inspection.draft import draft_experiment
@@ -102,6 +103,7 @@ def main() -> None:
             for future in waiting:
                 future.cancel()
     print("\n" + as_text(list(table(results.runs))))
+    print("\n" + verdict(results.runs))
 
 
 def parse_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
@@ -178,16 +180,15 @@ def put_in_place(chosen: UnseenSet, data: Path, folder: Path) -> Path:
 
 def table(runs: Sequence[Record]) -> Iterator[tuple[str, ...]]:
     """Yield a row per set: the model beside the best baseline of each measure, mean over seeds."""
-    heads = [f"{words}: ours, best baseline, less that" for words in MEASURES.values()]
-    yield "", "", "steps", "windows", *heads, "coverage of 80 %", "seeds"
+    compared = [(words, "best baseline", "ours less that") for words in MEASURES.values()]
+    yield "", "", "steps", "windows", *chain(*compared), "coverage of 80 %", "seeds"
     for name, chosen in SETS.items():
         found = latest_runs(runs, name)
         if not found:
             continue
-        cells = [_compare(found, measure) for measure in MEASURES]
-        first = found[0]
         yield (
-            name, chosen.words, str(first["horizon"]), f"{first['num_windows']:,}", *cells,
+            name, chosen.words, str(found[0]["horizon"]), f"{found[0]['num_windows']:,}",
+            *chain(*(_compare(found, measure) for measure in MEASURES)),
             f"{np.mean([run['coverage'] for run in found]):.0%}", str(len(found)),
         )  # fmt: skip
 
@@ -199,13 +200,35 @@ def latest_runs(runs: Sequence[Record], name: str) -> list[Record]:
     return [run for run in found if run is not None]
 
 
-def _compare(found: Sequence[Record], measure: str) -> str:
-    ours = float(np.mean([run[measure][MODEL] for run in found]))
-    beside = {
-        method: float(np.mean([run[measure][method] for run in found])) for method in BASELINES
+def verdict(runs: Sequence[Record]) -> str:
+    """Say on how many sets the model is below every baseline."""
+    found = [kept for name in SETS if (kept := latest_runs(runs, name))]
+    counts = {
+        words: sum(_beats(kept, measure) for kept in found) for measure, words in MEASURES.items()
     }
-    best = min(beside, key=lambda method: beside[method])
-    return f"{ours:.4g}, {beside[best]:.4g} ({best}), {100 * (ours / beside[best] - 1):+.1f} %"
+    said = " and ".join(f"by {words} on {count}" for words, count in counts.items())
+    return f"Of {len(found)} series the model is below every baseline {said}."
+
+
+def _beats(found: Sequence[Record], measure: str) -> bool:
+    ours, _, beside = _means(found, measure)
+    return ours < beside
+
+
+def _compare(found: Sequence[Record], measure: str) -> tuple[str, str, str]:
+    ours, name, beside = _means(found, measure)
+    return f"{ours:.4g}", f"{beside:.4g}, {name}", f"{100 * (ours / beside - 1):+.1f} %"
+
+
+def _means(found: Sequence[Record], measure: str) -> tuple[float, str, float]:
+    """Return the mean over seeds of the model, and name and mean of the best baseline."""
+    means = {
+        method: float(np.mean([run[measure][method] for run in found]))
+        for method in found[0][measure]
+    }
+    ours = means.pop(MODEL)
+    best = min(means, key=lambda method: means[method])
+    return ours, best, means[best]
 
 
 if __name__ == "__main__":
