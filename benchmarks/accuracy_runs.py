@@ -25,9 +25,9 @@ from mmts.evaluation import WindowForecasts
 from mmts.linear.path import LinearConfig
 from mmts.linear.targets import collect_targets
 
-RECIPE = 1
-"""Of the models, written down in each run; raised when a change of the code makes other forecasts
-from the same settings, so that runs before are made again."""
+RECIPE = 2
+"""Of models and ridges, written down in each run; raised when a change of the code makes other
+forecasts from the same settings, so that runs before are made again."""
 
 MODEL = "model"
 OF_MEAN = ", mean"
@@ -55,7 +55,8 @@ RIDGE_FORMS = {
     CHOSEN_RIDGE: RIDGE,
     FILLED_RIDGE: ALL_FROM_LAST.model_copy(update={"level": "auto"}),
 }
-BASELINES = (LAST_VALUE, SEASONAL_NAIVE, SEASONAL_PRIOR, FIXED_RIDGE, *RIDGE_FORMS)
+NAIVE = (LAST_VALUE, SEASONAL_NAIVE, SEASONAL_PRIOR)
+BASELINES = (*NAIVE, FIXED_RIDGE, *RIDGE_FORMS)
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ def run_accuracy_job(asked: AccuracyJob) -> Record:
         "seed": job.seed,
         "digest": job.digest,
         "horizon": asked.horizon,
+        "recipe": RECIPE,
         "seconds": round(time.monotonic() - began, 1),
         "cpu_seconds": round(time.process_time() - began_cpu, 1),
         "settings": _without_folders(job),
@@ -92,8 +94,8 @@ def run_accuracy_job(asked: AccuracyJob) -> Record:
 
 
 def is_current(run: Record) -> bool:
-    """Tell whether a run is of a baseline, or of the recipe as it is."""
-    return run["variant"] in BASELINES or run.get("recipe") == RECIPE
+    """Tell whether a run is of the recipe as it is, or of a baseline that knows none."""
+    return run["variant"] in NAIVE or run.get("recipe") == RECIPE
 
 
 def _without_folders(job: Job) -> Record:
@@ -122,7 +124,6 @@ def _run_model(config: ExperimentConfig, dataset: Dataset, variant: str) -> Reco
     }
     linear = settled.model.linear
     return {
-        "recipe": RECIPE,
         "linear": None if linear is None else linear.model_dump(mode="json"),
         "num_weights": result.num_parameters,
         "best_epoch": result.best_epoch,

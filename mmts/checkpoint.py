@@ -38,7 +38,7 @@ from mmts.kinds import Origin
 from mmts.layers.allowance import at_most
 from mmts.model import ModelConfig, MultimodalForecaster
 
-FORMAT_VERSION = 12
+FORMAT_VERSION = 13
 _SMALL, _LARGER = 1 << 26, 4
 """Values that a model may have beyond what its file accounts for: so many in any case, and so many
 for each byte, as layers that nothing reads are built, and not kept."""
@@ -80,6 +80,11 @@ class CheckpointInfo(Config):
     epoch: int
     validation_loss: float
     calibration: Calibration | None = None
+
+    @property
+    def is_calibrated_since(self) -> bool:
+        """Whether quantiles were calibrated after the training, which did not."""
+        return self.calibration is not None and self.config.calibration is None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

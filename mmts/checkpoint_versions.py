@@ -50,6 +50,8 @@ def upgrade(settings: dict[str, Any]) -> None:
     if settings.get("format_version") == 11:
         # The description is the same: see `streams_placed_anew`.
         settings["format_version"] = 12
+    if settings.get("format_version") == 12:
+        _upgrade_to_13(settings)
 
 
 def streams_placed_anew(version: int, config: ExperimentConfig, schema: DataSchema) -> list[str]:
@@ -176,6 +178,16 @@ def _upgrade_to_11(settings: dict[str, Any]) -> None:
     except (KeyError, TypeError):
         return
     settings["format_version"] = 11
+
+
+def _upgrade_to_13(settings: dict[str, Any]) -> None:
+    """Bands of the linear path were measured in one unit for all windows."""
+    try:
+        if settings["config"]["model"]["linear"] is not None:
+            settings["config"]["model"]["linear"]["bands"] = "train"
+    except (KeyError, TypeError):
+        return
+    settings["format_version"] = 13
 
 
 def _weights_to_11(model: Mapping[str, Tensor], tensors: dict[str, Tensor]) -> None:

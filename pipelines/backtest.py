@@ -62,7 +62,13 @@ def run_backtest(
 
     dataset = load_evaluation_data(forecaster.info, data_root)
     cutoffs = choose_cutoffs(dataset, split, num_windows, num_steps, is_refit)
-    name = "backtest-refit" if is_refit else "backtest"
+    parts = {
+        "refit": is_refit,
+        "calibrated": forecaster.info.is_calibrated_since,
+        "validation": split == "validation",
+    }
+    # Beside what was found in another way, and not in its place.
+    name = "-".join(["backtest", *(part for part, holds in parts.items() if holds)])
     folder = output or checkpoint.parent / name
     with hold_folder(folder):
         if is_refit:

@@ -45,22 +45,29 @@ class Comparison:
 def compare(model: Array, other: Array, places: npt.NDArray[np.int64], horizon: int) -> Comparison:
     """Compare the errors of two methods at the same cut-offs, (cutoff,), NaN where not defined.
 
-    places: (cutoff,), rising. horizon: in the same unit. The interval is that of a paired t-test;
-    cut-offs within one horizon forecast the same values and count as one, by their mean.
+    places: (cutoff,), rising. horizon: in the same unit. The interval is that of a paired t-test
+    over stretches of time, each as heavy as it has cut-offs: those within one horizon of each
+    other forecast the same values. A stretch is two horizons long, so that next to nothing of that
+    goes from one to the other, and one cut-off where all are a horizon apart.
     """
     defined = np.isfinite(model) & np.isfinite(other)
     model, other, places = model[defined], other[defined], places[defined]
     if not len(model):
         return Comparison(math.nan, math.nan, 0, 0, 0, math.nan, math.nan)
-    blocks = np.unique((places - places[0]) // horizon, return_inverse=True)[1]
-    gains = np.bincount(blocks, weights=other - model) / np.bincount(blocks)
+    overlap = len(places) > 1 and int(np.diff(places).min()) < horizon
+    length = 2 * horizon if overlap else horizon
+    blocks = np.unique((places - places[0]) // length, return_inverse=True)[1]
+    gain = float((other - model).mean())
+    # By how much each stretch lies above what it would have at the mean gain.
+    surplus = np.bincount(blocks, weights=other - model - gain)
     low = high = math.nan
-    if len(gains) > 1:
+    if len(surplus) > 1:
         from scipy.stats import t  # Heavy, and not needed for anything else here.
 
-        factor = float(t.ppf(0.5 + CONFIDENCE / 2, len(gains) - 1))
-        margin = factor * float(gains.std(ddof=1)) / math.sqrt(len(gains))
-        low, high = float(gains.mean()) - margin, float(gains.mean()) + margin
+        factor = float(t.ppf(0.5 + CONFIDENCE / 2, len(surplus) - 1))
+        spread = math.sqrt(len(surplus) / (len(surplus) - 1) * float((surplus**2).sum()))
+        margin = factor * spread / len(model)
+        low, high = gain - margin, gain + margin
     return Comparison(
         model=float(model.mean()),
         other=float(other.mean()),

@@ -95,7 +95,11 @@ class Refits:
             linear = LinearConfig(calendar=model.linear.calendar)
             model = model.model_copy(update={"linear": linear})
         training = config.training.model_copy(update={"devices": 1})
-        return config.model_copy(update={"data": data, "model": model, "training": training})
+        changes: dict[str, Any] = {"data": data, "model": model, "training": training}
+        if self.info.calibration is not None:
+            # Also one that came after the training.
+            changes["calibration"] = self.info.calibration.config
+        return config.model_copy(update=changes)
 
     def train(self, moment: int, hashes: dict[str, str]) -> Path:
         """Return the checkpoint of the model trained before a cut-off, which is trained if need be.

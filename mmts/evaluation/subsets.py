@@ -218,7 +218,8 @@ def compare(errors: Array, base: Array) -> Change:
     nearly are, and as both come from the same windows, what makes a block hard for both drops
     out. Forecasts that are the same therefore give exactly 0 with a standard error of exactly 0.
     Where errors last as long as a block does it is still somewhat too small: take a change of
-    less than three standard errors as none. It knows nothing of how another training would differ.
+    less than three standard errors as none. Of few blocks it is made larger, so that three of them
+    say no more than 99 % by Student's t. It knows nothing of how another training would differ.
     Source: batch means, Schmeiser, Batch size effects in the analysis of simulation output,
     Operations Research 30 (1982); ratio estimators, Cochran, Sampling Techniques (1977), 6.4.
     """
@@ -232,7 +233,14 @@ def compare(errors: Array, base: Array) -> Change:
         return Change(percent, math.nan)
     surplus = errors - ratio * base
     spread = math.sqrt(count / (count - 1) * float((surplus**2).sum()))
-    return Change(percent, 100 * spread / total)
+    return Change(percent, 100 * spread / total * _widen(count))
+
+
+def _widen(num_blocks: int) -> float:
+    """Return by how much a standard error counts for more, as it comes from so few blocks."""
+    from scipy.stats import t  # Heavy, and not needed for a forecast.
+
+    return max(1.0, float(t.ppf(0.995, num_blocks - 1)) / 3)
 
 
 def _forecast(

@@ -16,8 +16,9 @@ class WindowErrors(NamedTuple):
     squares: Tensor
 
     @classmethod
-    def of(cls, missed: Tensor, observed: Tensor) -> Self:
-        """Summarise errors, (window, horizon, target)."""
+    def of(cls, missed: Tensor) -> Self:
+        """Summarise errors, (window, horizon, target), NaN where the target is missing."""
+        observed = ~missed.isnan()
         missed = missed.double().masked_fill(~observed, 0.0)
         count = observed.sum(dim=(1, 2)).clamp(min=1)
         sums = (losses.sum(dim=(1, 2)) for losses in (missed.abs(), missed.square()))

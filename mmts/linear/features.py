@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -56,6 +58,26 @@ def own_past(level: Level, window: StreamWindow, schema: StreamSchema) -> tuple[
     values = take_channels(window.values[:, steps], channels)
     observed = take_channels(window.observed[:, steps], channels)
     return relative_to(level, values, observed)
+
+
+Kind = Literal["number", "name", "flag", "age", "one age"]
+"""Of features: a name is a place of a category's one-hot; the one age is that of a stream on a
+grid, the others are of each row."""
+
+
+class FeatureKinds(NamedTuple):
+    """What each feature of a row is.
+
+    kinds: (feature,) str. flag_of: (feature,) int64, the place of the flag that tells whether it
+    was observed, -1 where there is none.
+    """
+
+    kinds: npt.NDArray[np.str_]
+    flag_of: Tensor
+
+    def are(self, kind: Kind) -> Tensor:
+        """Tell which are of a kind, (feature,)."""
+        return torch.from_numpy(self.kinds == kind)
 
 
 class WindowFeatures:
@@ -111,10 +133,7 @@ class WindowFeatures:
         count = len(self.schema.target_columns)
         for name, stream in self.schema.streams.items():
             sizes, columns = self.category_sizes[name], [c for c, _ in self.columns[name]]
-            widths = [
-                _num_codes(column, sizes[column.name]) + 1 if column.name in sizes else column.width
-                for column in columns
-            ]
+            widths = [self._width(column, sizes) for column in columns]
             if self._is_read_ahead_alone(stream):
                 places = zip(columns, widths, strict=True)
                 count += sum(width * len(_calendar_steps(stream, c)) for c, width in places)
@@ -122,6 +141,39 @@ class WindowFeatures:
                 ages = 0 if stream.is_static else 1 if stream.is_regular else stream.num_steps
                 count += stream.num_steps * (sum(widths) + len(columns)) + ages
         return count
+
+    def kinds(self) -> FeatureKinds:
+        """Tell what each feature is."""
+        number: list[Kind] = ["number"]
+        flag: list[Kind] = ["flag"]
+        kinds = number * len(self.schema.target_columns)
+        flag_of = [-1] * len(kinds)
+        for name, stream in self.schema.streams.items():
+            columns, sizes = [c for c, _ in self.columns[name]], self.category_sizes[name]
+            widths = [self._width(column, sizes) for column in columns]
+            if self._is_read_ahead_alone(stream):
+                places = zip(columns, widths, strict=True)
+                count = sum(width * len(_calendar_steps(stream, c)) for c, width in places)
+                kinds += number * count
+                flag_of += [-1] * count
+            elif columns:
+                first_flag = len(kinds) + stream.num_steps * sum(widths)
+                for place, (column, width) in enumerate(zip(columns, widths, strict=True)):
+                    own: list[Kind] = ["name" if column.type == "category" else "number"]
+                    for step in range(stream.num_steps):
+                        kinds += own * width
+                        flag_of += [first_flag + step * len(columns) + place] * width
+                count = stream.num_steps * len(columns)
+                ages = 0 if stream.is_static else 1 if stream.is_regular else stream.num_steps
+                age: list[Kind] = ["one age" if stream.is_regular else "age"]
+                kinds += flag * count + age * ages
+                flag_of += [-1] * (count + ages)
+        return FeatureKinds(np.array(kinds), torch.tensor(flag_of))
+
+    @staticmethod
+    def _width(column: ColumnSchema, sizes: Mapping[str, int]) -> int:
+        is_name = column.name in sizes
+        return _num_codes(column, sizes[column.name]) + 1 if is_name else column.width
 
     def _is_read_ahead_alone(self, stream: StreamSchema) -> bool:
         return stream.calendar is not None and self.calendar == "horizon"

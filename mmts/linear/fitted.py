@@ -18,7 +18,7 @@ class LinearFit:
     """A fitted path.
 
     config: with nothing left open. maps: by their unit. residuals: (window, horizon, target), of
-    train windows, NaN where the target is missing.
+    train windows, in units of the config's bands, NaN where the target is missing.
     """
 
     config: LinearConfig
@@ -48,16 +48,29 @@ class LinearFit:
                 one_map.every.copy_(found.every)
         for place, output in enumerate(outputs):
             if output != "mean":
-                for step in range(len(path.quantiles)):
-                    below = self.residuals[:, step].nanquantile(float(output), dim=0)
-                    path.quantiles[step, :, place] = below.nan_to_num()
+                path.quantiles[..., place] = quantile_of(self.residuals, float(output))
+
+
+def quantile_of(residuals: Tensor, level: float) -> Tensor:
+    """Return a quantile at each step, (horizon, target); zero where nothing was observed.
+
+    residuals: (window, horizon, target), NaN where the target is missing.
+    """
+    # Step by step: all at once may be more than torch takes.
+    steps = [residuals[:, step].nanquantile(level, dim=0) for step in range(residuals.shape[1])]
+    return torch.stack(steps).nan_to_num()
 
 
 @dataclass(frozen=True)
 class FittedMap:
-    """A map and the penalties of its parts, by name; see `LinearMap` for the tensors."""
+    """A map; see `LinearMap` for the tensors.
+
+    penalties: of its parts, by name. freedoms: likewise, at most how many numbers were fitted to
+    the rows of an output.
+    """
 
     penalties: dict[str, float]
+    freedoms: dict[str, float]
     own: Tensor
     intercepts: Tensor
     every: Tensor | None = None
@@ -74,6 +87,7 @@ def mean_of(first: FittedMap, second: FittedMap) -> FittedMap:
     """Return the mean of two maps of the targets' own past."""
     return FittedMap(
         {**first.penalties, **second.penalties},
+        {**first.freedoms, **second.freedoms},
         (first.own + second.own) / 2,
         (first.intercepts + second.intercepts) / 2,
     )

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from mmts.data.gathering import WindowGatherer
 from mmts.data.schema import DataSchema
+from mmts.linear.bands import Samples, choose_bands, miss, miss_held_out
 from mmts.linear.errors import WindowErrors
 from mmts.linear.features import WindowFeatures
-from mmts.linear.fitted import LinearFit
+from mmts.linear.fitted import FittedMap, LinearFit
 from mmts.linear.map_fitting import PENALTIES, MapFitter, MapSettings
 from mmts.linear.path import READS_IN_WORDS, LinearConfig, Reads, Unit
-from mmts.linear.sample import Sample
+from mmts.linear.sample import choose_spread
 
 MAX_RESIDUALS = 4096
-"""Train windows by whose residuals quantiles are set; of more, evenly spread ones."""
+"""Train windows by whose residuals quantiles are set; of more, some that are spread over all."""
 
 MAX_WEIGHTS = 2**24
 """Features times outputs up to which more is read than the target's past, 64 MiB in each
@@ -74,6 +73,16 @@ def fit_linear(
     return _Search(train, validation, category_sizes, config, is_robust, penalties).run()
 
 
+@dataclass(frozen=True)
+class _Candidate:
+    """A path that was tried, and its errors on validation. settings: of its maps, by their unit."""
+
+    choice: Mapping[str, Any]
+    settings: Mapping[Unit, MapSettings]
+    maps: dict[Unit, FittedMap]
+    errors: WindowErrors
+
+
 class _Search:
     """Candidates that are held against each other, the simpler ones first."""
 
@@ -104,15 +113,15 @@ class _Search:
         """Return the candidate that no richer one is better than beyond chance."""
         settings = dict(self.config)
         simplest = {n: v[0] for n, v in CHOICES.items() if settings[n] == "auto"}
-        best, errors = self._try(settings | simplest)
+        best = self._try(settings | simplest)
         for name, values in CHOICES.items():
             for value in values[1:] if settings[name] == "auto" else ():
-                choice = {**dict(best.config), name: value}
+                choice = {**best.choice, name: value}
                 if self._is_possible(choice):
-                    other, its_errors = self._try(choice)
-                    if self._is_better(name, errors, its_errors):
-                        best, errors = other, its_errors
-        return best
+                    other = self._try(choice)
+                    if self._is_better(name, best.errors, other.errors):
+                        best = other
+        return self._finish(best)
 
     def _is_better(self, name: str, errors: WindowErrors, others: WindowErrors) -> bool:
         if name in ALIKE:
@@ -129,26 +138,47 @@ class _Search:
         is_long = choice["recent"] == 1 or num_windows >= MIN_WINDOWS
         return is_long and choice["reads"] in self.readable
 
-    def _try(self, choice: Mapping[str, Any]) -> tuple[LinearFit, WindowErrors]:
-        """Return a candidate, and its errors on validation."""
-        config = LinearConfig.model_validate(choice)
+    def _try(self, choice: Mapping[str, Any]) -> _Candidate:
         wanted = {name: choice[name] for name in MapSettings._fields if name != "unit"}
-        settings = {unit: MapSettings(**wanted, unit=unit) for unit in config.all_units}
+        units = LinearConfig.model_validate(choice).all_units
+        settings = {unit: MapSettings(**wanted, unit=unit) for unit in units}
         maps = {unit: self.fitter.fit(one) for unit, one in settings.items()}
-        samples = {
+        missed = miss(maps, self._samples(settings)[1])
+        return _Candidate(choice, settings, maps, WindowErrors.of(missed))
+
+    def _samples(self, settings: Mapping[Unit, MapSettings]) -> tuple[Samples, Samples]:
+        """Return the train and the validation windows of a candidate."""
+        both = {
             unit: self.fitter.sample(one.level, unit, one.reads) for unit, one in settings.items()
         }
+        train = {unit: found[0].latest(settings[unit].recent) for unit, found in both.items()}
+        return train, {unit: found[1] for unit, found in both.items()}
 
-        def miss(windows: Mapping[Unit, Sample]) -> tuple[Tensor, Tensor]:
-            said = [maps[unit].say(sample) * sample.unit for unit, sample in windows.items()]
-            truth = windows["train"]
-            return truth.ahead - torch.stack(said).mean(dim=0), truth.observed
+    def _finish(self, best: _Candidate) -> LinearFit:
+        """Return the fit of a candidate, with the residuals that its bands are made of."""
+        train, validation = self._samples(best.settings)
+        windows = next(iter(train.values()))
+        chosen = choose_spread(len(windows), MAX_RESIDUALS)
 
-        recent = {unit: train.latest(choice["recent"]) for unit, (train, _) in samples.items()}
-        missed, observed = miss({u: sample.spread(MAX_RESIDUALS) for u, sample in recent.items()})
-        fit = LinearFit(config, maps, missed.masked_fill(~observed, torch.nan))
-        missed, observed = miss({unit: validation for unit, (_, validation) in samples.items()})
-        return fit, WindowErrors.of(missed, observed)
+        def refit(samples: Samples) -> dict[Unit, FittedMap]:
+            return {
+                unit: self.fitter.refit(one, best.maps[unit].penalties, samples[unit])
+                for unit, one in best.settings.items()
+            }
+
+        residuals = miss_held_out(best.maps, train, chosen, self.span, refit)
+        bands, spread = self.config.bands, windows.spread[chosen]
+        if bands == "auto":
+            bands = "train"
+            # Where errors count by their squares alone there are no quantiles.
+            if self.is_robust:
+                later = next(iter(validation.values()))
+                missed = miss(best.maps, validation)
+                bands = choose_bands(
+                    residuals, spread, missed, later.spread, later.origins, self.span
+                )
+        config = LinearConfig.model_validate({**best.choice, "bands": bands})
+        return LinearFit(config, best.maps, residuals / spread if bands == "window" else residuals)
 
 
 def _readable(

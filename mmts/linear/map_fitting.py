@@ -13,18 +13,18 @@ from torch.nn import functional
 
 from mmts.data.gathering import WindowGatherer
 from mmts.linear.errors import summed_errors
-from mmts.linear.features import CalendarPart, Level, WindowFeatures
+from mmts.linear.features import CalendarPart, FeatureKinds, Level, WindowFeatures
 from mmts.linear.fitted import FittedMap, mean_of
 from mmts.linear.path import Reads, Unit
 from mmts.linear.regression import RidgeProblem
-from mmts.linear.sample import Sample, lay_out
+from mmts.linear.sample import Sample, choose_spread, lay_out
 
 PENALTIES = tuple(10.0**exponent for exponent in range(2, -7, -1))
 """Penalties to choose from, per train window: with 1,000 windows these are 10^5 to 10^-3. Smaller
 ones are tried until two in a row were no better."""
 
 MAX_NUMBERS = 2**27
-"""Numbers that are kept of all windows, 512 MiB; of more windows evenly spread ones are taken."""
+"""Numbers that are kept of all windows, 512 MiB; of more windows so many are taken as fit."""
 
 NUM_KEPT = 2
 """Ways to lay windows out, by level and unit, that are kept: of more, one that was not chosen goes.
@@ -32,6 +32,10 @@ Each may take a gigabyte."""
 
 NUM_COMPARED = 6
 """Steps at which penalties are compared: to solve for every step takes longer."""
+
+RARELY = 0.02
+"""Share of train windows that a flag has to be set in, and unset in, to be read. What the few have
+in common would be learned by heart, and said of every window in which a stream is missing."""
 
 QUARTER = 4
 """The shorter of two contexts is so many times shorter than the whole one."""
@@ -51,6 +55,10 @@ class MapSettings(NamedTuple):
     unit: Unit = "train"
 
 
+Penalties = Mapping[str, float]
+"""By the part of a map, as in `FittedMap`."""
+
+
 class _Rows(NamedTuple):
     """features: (row, feature). targets, observed: (row, output). unit: the same, or (row, 1)."""
 
@@ -58,6 +66,15 @@ class _Rows(NamedTuple):
     targets: Tensor
     observed: Tensor
     unit: Tensor
+
+
+class _Solved(NamedTuple):
+    """penalty, freedom: as in `FittedMap`. weights: (feature, output). intercepts: (output,)."""
+
+    penalty: float
+    freedom: float
+    weights: Tensor
+    intercepts: Tensor
 
 
 class MapFitter:
@@ -73,7 +90,7 @@ class MapFitter:
         penalties: Sequence[float],
         num_features: int,
     ) -> None:
-        """Take the windows, of too many evenly spread ones.
+        """Take the windows, of too many some that are spread over all.
 
         is_robust: whether errors are compared by their size as much as by their squares.
         num_features: beside the target's own past, of all that may be read, one after the other.
@@ -83,10 +100,12 @@ class MapFitter:
         self.is_robust, self.penalties = is_robust, penalties
         target = train.schema.target
         numbers = target.context_steps * len(train.schema.target_columns) + num_features
-        self.strides = [max(1, -(-len(split) * numbers // MAX_NUMBERS)) for split in self.windows]
-        self.origins = validation.windows.origins[:: self.strides[1]]
+        most = max(1, MAX_NUMBERS // numbers)
+        self.chosen = [choose_spread(len(split), most) for split in self.windows]
+        self.origins = validation.windows.origins[self.chosen[1]]
         self.quarter = max(1, target.context_steps // QUARTER)
         self.samples: dict[tuple[Level, Unit], dict[Reads, tuple[Sample, Sample]]] = {}
+        self.kinds: dict[Reads, FeatureKinds] = {}
         self.fitted: dict[MapSettings, FittedMap] = {}
 
     def fit(self, settings: MapSettings) -> FittedMap:
@@ -109,14 +128,23 @@ class MapFitter:
                 features = WindowFeatures(
                     schema, self.category_sizes, level, self.calendar, with_texts=reads == "all"
                 )
+            if features is not None and reads not in self.kinds:
+                self.kinds[reads] = features.kinds()
             train, validation = (
-                lay_out(windows, stride, level, unit, features)
-                for windows, stride in zip(self.windows, self.strides, strict=True)
+                lay_out(windows, chosen, level, unit, features)
+                for windows, chosen in zip(self.windows, self.chosen, strict=True)
             )
             for others in found.values():
                 train, validation = train.sharing(others[0]), validation.sharing(others[1])
             found[reads] = (train, validation)
         return found[reads]
+
+    def refit(self, settings: MapSettings, penalties: Penalties, train: Sample) -> FittedMap:
+        """Fit with these penalties on other windows, laid out as the settings say."""
+        own = self._fit_own_parts(settings, train, None, penalties)
+        if settings.reads == "own":
+            return own
+        return self._fit_every(settings, own, train, None, penalties)
 
     def _fit_anew(self, settings: MapSettings) -> FittedMap:
         if settings.reads != "own":
@@ -131,9 +159,24 @@ class MapFitter:
         train, validation = self.sample(settings.level, settings.unit, settings.reads)
         return train.latest(settings.recent), validation
 
-    def _fit_own(self, settings: MapSettings, train: Sample, validation: Sample) -> FittedMap:
+    def _fit_own_parts(
+        self, settings: MapSettings, train: Sample, validation: Sample | None, penalties: Penalties
+    ) -> FittedMap:
+        if settings.contexts != "both":
+            return self._fit_own(settings, train, validation, penalties)
+        parts = (settings._replace(contexts=part) for part in ("whole", "quarter"))
+        return mean_of(*(self._fit_own(part, train, validation, penalties) for part in parts))
+
+    def _fit_own(
+        self,
+        settings: MapSettings,
+        train: Sample,
+        validation: Sample | None,
+        penalties: Penalties | None = None,
+    ) -> FittedMap:
         """Fit the map from the latest steps that all targets share: each of them is a row."""
         is_quarter = settings.contexts == "quarter"
+        name = "quarter" if is_quarter else "own"
         num_steps = self.quarter if is_quarter else train.past.shape[2]
 
         def rows_of(sample: Sample) -> _Rows:
@@ -146,16 +189,25 @@ class MapFitter:
             )
 
         horizon, num_targets = train.ahead.shape[1:]
-        penalty, weights, intercepts = self._solve(
-            settings.loss, rows_of(train), rows_of(validation), _compared_steps(horizon)
+        found = self._solve(
+            settings.loss,
+            rows_of(train),
+            None if validation is None else rows_of(validation),
+            _compared_steps(horizon),
+            self.penalties if penalties is None else [penalties[name]],
         )
-        shared = intercepts[:, None].expand(-1, num_targets).contiguous()
+        shared = found.intercepts[:, None].expand(-1, num_targets).contiguous()
         # Steps before those that were read have no weight.
-        own = functional.pad(weights, (0, 0, train.past.shape[2] - num_steps, 0))
-        return FittedMap({"quarter" if is_quarter else "own": penalty}, own, shared)
+        own = functional.pad(found.weights, (0, 0, train.past.shape[2] - num_steps, 0))
+        return FittedMap({name: found.penalty}, {name: found.freedom}, own, shared)
 
     def _fit_every(
-        self, settings: MapSettings, own: FittedMap, train: Sample, validation: Sample
+        self,
+        settings: MapSettings,
+        own: FittedMap,
+        train: Sample,
+        validation: Sample | None,
+        penalties: Penalties | None = None,
     ) -> FittedMap:
         """Fit a map from all streams to what the map of the targets' own past leaves open."""
 
@@ -168,45 +220,96 @@ class MapFitter:
 
         horizon, num_targets = train.ahead.shape[1:]
         outputs = _compared_steps(horizon)[:, None] * num_targets + torch.arange(num_targets)
-        penalty, weights, intercepts = self._solve(
-            settings.loss, rows_of(train), rows_of(validation), outputs.flatten()
+        kinds, share = self.kinds[settings.reads], train.features.mean(dim=0)
+        is_rare = kinds.are("flag") & ((share < RARELY) | (share > 1 - RARELY))
+        # A stream on a grid tells its age by the places of its rows. One that is late beyond any of
+        # training would be extrapolated from.
+        unread = is_rare | kinds.are("one age")
+        found = self._solve(
+            settings.loss,
+            rows_of(train),
+            None if validation is None else rows_of(validation),
+            outputs.flatten(),
+            self.penalties if penalties is None else [penalties["every"]],
+            unread,
         )
-        whole = own.intercepts + intercepts.reshape(own.intercepts.shape)
-        return FittedMap({**own.penalties, "every": penalty}, own.own, whole, weights)
+        weights, shift = _neutral_where_missing(found.weights, kinds, share, is_rare)
+        intercepts = own.intercepts + (found.intercepts + shift).reshape(own.intercepts.shape)
+        return FittedMap(
+            {**own.penalties, "every": found.penalty},
+            {**own.freedoms, "every": found.freedom},
+            own.own,
+            intercepts,
+            weights,
+        )
 
     def _solve(
-        self, loss: str, train: _Rows, validation: _Rows, compared: Tensor
-    ) -> tuple[float, Tensor, Tensor]:
-        """Return the penalty that is best on validation, its weights and its intercepts.
+        self,
+        loss: str,
+        train: _Rows,
+        validation: _Rows | None,
+        compared: Tensor,
+        penalties: Sequence[float],
+        unread: Tensor | None = None,
+    ) -> _Solved:
+        """Solve with the penalty that is best on validation.
 
-        compared: (output,) int64, those by which the penalty is chosen. Features that never vary
-        over the train rows get no weight.
+        compared: (output,) int64, those by which the penalty is chosen. Without validation the
+        first penalty is taken. Features that never vary over the train rows get no weight, nor do
+        those that are not to be read, (feature,).
         """
         used = train.observed.any(dim=1)
         if not bool(used.all()):
             train = _Rows(*(part[used] for part in train))
-        kept = torch.nonzero(train.features.amin(dim=0) < train.features.amax(dim=0)).flatten()
+        varies = train.features.amin(dim=0) < train.features.amax(dim=0)
+        kept = torch.nonzero(varies if unread is None else varies & ~unread).flatten()
         problem = RidgeProblem(
             train.features[:, kept], train.targets, train.observed, is_robust=loss == "huber"
         )
-        features, truth = validation.features[:, kept], validation.targets[:, compared]
-        observed, unit = validation.observed[:, compared], validation.unit
+        penalty = penalties[0]
+        if validation is not None:
+            rows = validation._replace(features=validation.features[:, kept])
+            penalty = self._choose_penalty(problem, rows, compared, penalties)
+        every_output = torch.arange(train.targets.shape[1])
+        solved, intercepts = next(problem.solve([penalty], every_output))
+        weights = torch.zeros(train.features.shape[1], train.targets.shape[1])
+        weights[kept] = solved
+        return _Solved(penalty, problem.freedom(penalty), weights, intercepts)
+
+    def _choose_penalty(
+        self, problem: RidgeProblem, rows: _Rows, compared: Tensor, penalties: Sequence[float]
+    ) -> float:
+        """Return the penalty of the map that is best on these rows."""
+        truth, observed, unit = rows.targets[:, compared], rows.observed[:, compared], rows.unit
         unit = unit[:, compared] if unit.shape[1] > 1 else unit
         errors: dict[float, float] = {}
-        solutions = problem.solve(self.penalties, compared)
-        for penalty, (weights, intercepts) in zip(self.penalties, solutions, strict=True):
-            missed = (features @ weights + intercepts - truth) * unit
+        solutions = problem.solve(penalties, compared)
+        for penalty, (weights, intercepts) in zip(penalties, solutions, strict=True):
+            missed = (rows.features @ weights + intercepts - truth) * unit
             error = summed_errors(missed, observed, self.is_robust)
             # A penalty too small to be solved for in the arithmetic used is none to choose.
             errors[penalty] = math.inf if math.isnan(error) else error
             if min(errors.values()) < min(list(errors.values())[-2:]):
                 break
-        penalty = min(errors, key=errors.__getitem__)
-        every_output = torch.arange(train.targets.shape[1])
-        solved, intercepts = next(problem.solve([penalty], every_output))
-        weights = torch.zeros(train.features.shape[1], train.targets.shape[1])
-        weights[kept] = solved
-        return penalty, weights, intercepts
+        return min(errors, key=errors.__getitem__)
+
+
+def _neutral_where_missing(
+    weights: Tensor, kinds: FeatureKinds, share: Tensor, is_rare: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Let a name that is missing say what names say on average; return weights and a shift.
+
+    A number that is missing is its mean, but a name that is missing is none of the names. Where
+    train windows hardly tell what that means, its flag gets a weight that takes the mean of the
+    names away, and the intercepts get it: what is said of names that are there stays the same.
+    weights: (feature, output). share: (feature,), the mean over train windows.
+    """
+    names = torch.nonzero(kinds.are("name") & is_rare[kinds.flag_of]).flatten()
+    flags = kinds.flag_of[names]
+    said = torch.zeros_like(weights).index_add_(0, flags, share[names, None] * weights[names])
+    known = torch.zeros_like(share).index_add_(0, flags, share[names])
+    mean = said / known.clamp(min=1e-6)[:, None]
+    return weights - mean, mean.sum(dim=0)
 
 
 def _compared_steps(horizon: int) -> Tensor:

@@ -69,6 +69,13 @@ class LinearConfig(Config):
         "it is better on validation.",
     )
 
+    bands: Literal["auto"] | Unit = Field(
+        "auto",
+        description="What the distances of quantiles from it are measured in: train, the target's "
+        "spread over the train split; window, that over the window's past, so that they are wide "
+        "where the past is, and suit items of any size; auto, window where that is better on "
+        "validation.",
+    )
     calendar: CalendarPart = Field(
         "horizon",
         description="What it reads of a calendar: horizon, the steps to be forecast, and the "
@@ -93,7 +100,7 @@ class LinearPath(nn.Module):
     are, it repeats the level.
 
     maps: one per unit, of which the forecast is the mean. quantiles: (horizon, target, output),
-    how far the truth lay from that.
+    how far the truth lay from that, in units of `bands`.
     """
 
     quantiles: Tensor
@@ -117,6 +124,7 @@ class LinearPath(nn.Module):
             schema, category_sizes, self.level, config.calendar, with_texts=reads == "all"
         )
         self.units = config.all_units
+        self.bands: Unit = "train" if config.bands == "auto" else config.bands
         num_features = None if reads == "own" else self.features.num_features
         self.maps = nn.ModuleList(LinearMap(schema, num_features) for _ in self.units)
         shape = (schema.horizon, len(schema.target_columns), num_outputs)
@@ -124,7 +132,10 @@ class LinearPath(nn.Module):
 
     def forward(self, streams: Mapping[str, StreamWindow]) -> Tensor:
         """Return (batch, horizon, target, output), on the scale of the training split."""
-        return self.point(streams)[..., None] + self.quantiles
+        quantiles = self.quantiles
+        if self.bands != "train":
+            quantiles = quantiles * measure_unit(self.bands, streams, self.schema)[..., None]
+        return self.point(streams)[..., None] + quantiles
 
     def point(self, streams: Mapping[str, StreamWindow]) -> Tensor:
         """Return (batch, horizon, target): what the maps themselves say.

@@ -216,11 +216,29 @@ class TestComparison:
         assert found.num_better == (model < other).sum()
         assert found.num_cutoffs == 9
 
-    def test_cutoffs_within_one_horizon_count_as_one(self) -> None:
+    def test_cutoffs_that_overlap_count_as_one(self) -> None:
         model, other = np.array([1.0, 1.0, 2.0, 2.0]), np.array([2.0, 4.0, 3.0, 4.0])
-        overlapping = compare(model, other, np.array([0, 5, 10, 15]), horizon=10)
+        overlapping = compare(model, other, np.array([0, 5, 20, 25]), horizon=10)
         apart = compare(np.array([1.0, 2.0]), np.array([3.0, 3.5]), np.array([0, 10]), horizon=10)
-        assert (overlapping.low, overlapping.high) == (apart.low, apart.high)
+        assert (overlapping.low, overlapping.high) == pytest.approx((apart.low, apart.high))
+
+    def test_a_stretch_counts_for_as_many_cutoffs_as_it_has(self) -> None:
+        gains = np.concatenate([np.full(24, 1.0), [-2.0, -2.0, -2.0]])
+        places = np.concatenate([np.arange(24), [60, 120, 180]])
+        found = compare(np.zeros(27), gains, places, horizon=12)
+        assert found.other - found.model == pytest.approx(gains.mean())
+        assert (found.low + found.high) / 2 == pytest.approx(gains.mean())
+
+    def test_chance_is_clear_no_more_often_than_it_says(self) -> None:
+        random, horizon = np.random.default_rng(0), 24
+        found = [
+            compare(np.zeros(480), steps, np.arange(480), horizon).is_clear
+            for steps in (
+                np.convolve(random.normal(size=480 + horizon - 1), np.ones(horizon), "valid")
+                for _ in range(400)
+            )
+        ]
+        assert 0.02 < np.mean(found) < 0.08
 
     def test_cutoffs_without_a_score_are_left_out(self) -> None:
         found = compare(np.array([1.0, np.nan]), np.array([1.0, 2.0]), np.arange(2), horizon=1)

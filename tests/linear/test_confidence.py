@@ -21,9 +21,10 @@ def test_a_steady_gain_is_one() -> None:
     assert not is_better(simple, simple, at_hours(2400), SPAN)
 
 
-def test_within_one_horizon_nothing_is_known() -> None:
-    simple = torch.rand(24, generator=torch.manual_seed(0))
-    assert not is_better(simple, simple - 0.1, at_hours(24), SPAN)
+def test_within_one_horizon_a_gain_has_to_be_large() -> None:
+    simple = 1 + torch.rand(24, generator=torch.manual_seed(0))
+    assert not is_better(simple, simple * 0.92, at_hours(24), SPAN)
+    assert is_better(simple, simple * 0.88, at_hours(24), SPAN)
 
 
 def test_windows_that_overlap_and_items_count_once() -> None:

@@ -55,7 +55,7 @@ def test_where_squares_are_asked_for_sizes_do_not_enter() -> None:
 def test_what_is_not_observed_is_no_error() -> None:
     missed = torch.tensor([[[3.0], [torch.nan]], [[-1.0], [2.0]]])
     observed = torch.tensor([[[True], [False]], [[True], [True]]])
-    errors = WindowErrors.of(missed, observed)
+    errors = WindowErrors.of(missed)
     assert errors.sizes.tolist() == [3.0, 1.5]
     assert errors.squares.tolist() == [9.0, 2.5]
     pooled = summed_errors(missed.flatten(1), observed.flatten(1), is_robust=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import torch
 from mmts.config import load_config
 from mmts.data.config import DataConfig
 from mmts.data.dataset import Dataset, load_dataset
+from mmts.data.gathering import WindowGatherer
+from mmts.evaluation.ablation import leave_out
 from mmts.evaluation.rolling import forecast_windows
 from mmts.experiment import train
 from mmts.forecasting import Forecaster
@@ -96,10 +99,10 @@ class TestWhatIsRead:
     ) -> None:
         tried = fitting._Search._try
 
-        def with_errors(search: Any, choice: Any) -> tuple[LinearFit, WindowErrors]:
-            found, errors = tried(search, choice)
-            size = torch.full_like(errors.sizes, 1.0 if choice[name] == better else 1.001)
-            return found, WindowErrors(size, size.square())
+        def with_errors(search: Any, choice: Any) -> Any:
+            found = tried(search, choice)
+            size = torch.full_like(found.errors.sizes, 1.0 if choice[name] == better else 1.001)
+            return replace(found, errors=WindowErrors(size, size.square()))
 
         monkeypatch.setattr(fitting._Search, "_try", with_errors)
         dataset = make_dataset(tmp_path, noise(800), noise(800, 1))
@@ -142,6 +145,7 @@ class TestWhatIsRead:
             "calendar": "all",
             "loss": "huber",
             "contexts": "both",
+            "bands": "window",
         }
         assert fit(dataset, **told).config == LinearConfig(**told)
         assert set(fit(dataset, **told).maps) == {"train", "window"}
@@ -207,18 +211,110 @@ def test_units_of_the_window_are_taken_where_a_driver_moves_a_share_of_the_swing
     assert fit(alike, reads="all", recent=1.0).config.units == "train"
 
 
-def test_many_windows_are_thinned_out_evenly(
+def test_of_many_windows_some_are_fitted_from_all_hours_of_the_day(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     driver = noise(2000)
     dataset = make_dataset(tmp_path, 2 * driver + 0.1 * noise(2000, 1), driver)
     whole = fit(dataset, reads="all", recent=1.0, units="train")
     monkeypatch.setattr(map_fitting, "MAX_NUMBERS", 200 * 60)
-    thin = sample.lay_out(dataset.windows("train"), 3, "last", "train", None)
-    assert 0 < len(thin) < len(dataset.windows("train"))
-    assert thin.origins.diff().unique().numel() == 1
     some = fit(dataset, reads="all", recent=1.0, units="train")
     assert not torch.equal(whole.maps["train"].own, some.maps["train"].own)
+    chosen = sample.choose_spread(4800, 200)
+    assert len(chosen) == 200
+    assert torch.equal(chosen // 24, torch.arange(200))
+    assert len((chosen % 24).unique()) > 20
+    assert torch.equal(chosen, sample.choose_spread(4800, 200))
+    assert torch.equal(sample.choose_spread(7, 10), torch.arange(7))
+    assert int(sample.choose_spread(13, 5)[-1]) == 12
+
+
+@pytest.mark.parametrize("num_columns", [1, 8])
+def test_bands_hold_what_they_say_where_rows_are_few(tmp_path: Path, num_columns: int) -> None:
+    plan = np.stack([noise(700, seed) for seed in range(num_columns)])
+    times = pd.date_range(START, periods=700, freq="h")
+    pd.DataFrame({"time": times, "y": plan.sum(axis=0) + noise(700, 99)}).to_csv(
+        tmp_path / "y.csv", index=False
+    )
+    names = [f"x{place}" for place in range(num_columns)]
+    table = pd.DataFrame(plan.T, columns=names)
+    table.insert(0, "time", times)
+    table.to_csv(tmp_path / "x.csv", index=False)
+    shared = {"time": "time", "context_length": 24}
+    streams = {
+        "target": {"path": "y.csv", "target": ["y"], **shared},
+        "plan": {"path": "x.csv", "future": names, **shared},
+    }
+    dataset = load_dataset(
+        DataConfig.model_validate(
+            {"root": str(tmp_path), "horizon": 6, "streams": streams,
+             "split": {"validation": 0.6, "test": 0.8}}
+        )
+    )  # fmt: skip
+    found = fit(dataset, is_robust=True, reads="all")
+    assert share_within(found, dataset) == pytest.approx(0.8, abs=0.09)
+
+
+def test_bands_are_as_wide_as_the_past_where_that_tells(tmp_path: Path) -> None:
+    # Calm weeks and wild ones, as prices have them.
+    wildness = np.repeat(np.exp(noise(18, 7)), 168)
+    dataset = make_dataset(tmp_path, wildness * noise(18 * 168), noise(18 * 168, 1))
+    told = {"level": "zero", "reads": "own", "recent": 1.0, "units": "train"}
+    found = fit(dataset, is_robust=True, **told)
+    assert found.config.bands == "window"
+    assert share_within(found, dataset) == pytest.approx(0.8, abs=0.05)
+    calm = make_dataset(tmp_path, noise(3000), noise(3000, 1))
+    assert fit(calm, is_robust=True, **told).config.bands == "train"
+    # Without quantiles there are no bands.
+    assert fit(dataset, **told).config.bands == "train"
+
+
+@pytest.mark.parametrize("role", ["past", "future"])
+def test_a_stream_that_is_missing_or_late_changes_little(tmp_path: Path, role: str) -> None:
+    hours = pd.date_range(START, periods=1600, freq="h")
+    random = np.random.default_rng(0)
+    days = np.arange(1600) // 24
+    wind, shut = random.normal(size=70), random.random(70) < 0.05
+    daily = np.sin(2 * np.pi * np.arange(1600) / 24)
+    load = 50 + 5 * daily - 3 * shut[days] + 0.1 * wind[days] + random.normal(0, 0.5, 1600)
+    pd.DataFrame({"time": hours, "y": load}).to_csv(tmp_path / "y.csv", index=False)
+    plan = pd.DataFrame({"time": pd.date_range(START, periods=70), "wind": wind})
+    plan["shut"] = np.where(shut, "shut", "open")
+    # What is not told in the first days is told ever after.
+    plan.iloc[1:].to_csv(tmp_path / "x.csv", index=False)
+    streams = {
+        "load": {"path": "y.csv", "time": "time", "target": ["y"], "context_length": 48},
+        "plan": {
+            "path": "x.csv", "time": "time", role: ["wind", "shut"], "category": ["shut"],
+            "context_length": 4,
+        },
+    }  # fmt: skip
+    dataset = load_dataset(
+        DataConfig.model_validate(
+            {"root": str(tmp_path), "horizon": 24, "streams": streams,
+             "split": {"validation": 0.6, "test": 0.8}}
+        )
+    )  # fmt: skip
+    found = fit(dataset, is_robust=True, reads="all")
+    path = LinearPath(dataset.schema, dataset.category_sizes, found.config, 0)
+    found.write_into(path, ())
+
+    def error(windows: WindowGatherer) -> float:
+        batch = windows.gather(torch.arange(len(windows)))
+        return float((path.point(batch.streams) - batch.target).abs().mean())
+
+    whole = error(dataset.windows("test"))
+    assert error(leave_out(dataset, ["plan"]).windows("test")) < 1.5 * whole
+
+
+def share_within(found: LinearFit, dataset: Dataset) -> float:
+    """Return the share of test values between the quantiles .1 and .9."""
+    path = LinearPath(dataset.schema, dataset.category_sizes, found.config, 2)
+    found.write_into(path, ("0.1", "0.9"))
+    windows = dataset.windows("test")
+    batch = windows.gather(torch.arange(len(windows)))
+    below, above = path(batch.streams).unbind(dim=-1)
+    return float(((below <= batch.target) & (batch.target <= above)).float().mean())
 
 
 def test_quantiles_begin_where_the_residuals_say(tmp_path: Path) -> None:
