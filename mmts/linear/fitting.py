@@ -162,7 +162,7 @@ class _Search:
 
         def refit(samples: Samples) -> dict[Unit, FittedMap]:
             return {
-                unit: self.fitter.refit(one, best.maps[unit].penalties, samples[unit])
+                unit: self.fitter.refit(one, best.maps[unit], samples[unit])
                 for unit, one in best.settings.items()
             }
 

@@ -16,7 +16,7 @@ from mmts.linear.errors import summed_errors
 from mmts.linear.features import CalendarPart, FeatureKinds, Level, WindowFeatures
 from mmts.linear.fitted import FittedMap, mean_of
 from mmts.linear.path import Reads, Unit
-from mmts.linear.regression import RidgeProblem
+from mmts.linear.regression import RidgeProblem, Solution
 from mmts.linear.sample import Sample, choose_spread, lay_out
 
 PENALTIES = tuple(10.0**exponent for exponent in range(2, -7, -1))
@@ -139,12 +139,12 @@ class MapFitter:
             found[reads] = (train, validation)
         return found[reads]
 
-    def refit(self, settings: MapSettings, penalties: Penalties, train: Sample) -> FittedMap:
-        """Fit with these penalties on other windows, laid out as the settings say."""
-        own = self._fit_own_parts(settings, train, None, penalties)
+    def refit(self, settings: MapSettings, fitted: FittedMap, train: Sample) -> FittedMap:
+        """Fit with the penalties of a map on other windows, laid out as the settings say."""
+        own = self._fit_own_parts(settings, train, fitted.penalties)
         if settings.reads == "own":
             return own
-        return self._fit_every(settings, own, train, None, penalties)
+        return self._fit_every(settings, own, train, None, fitted)
 
     def _fit_anew(self, settings: MapSettings) -> FittedMap:
         if settings.reads != "own":
@@ -160,12 +160,12 @@ class MapFitter:
         return train.latest(settings.recent), validation
 
     def _fit_own_parts(
-        self, settings: MapSettings, train: Sample, validation: Sample | None, penalties: Penalties
+        self, settings: MapSettings, train: Sample, penalties: Penalties
     ) -> FittedMap:
         if settings.contexts != "both":
-            return self._fit_own(settings, train, validation, penalties)
+            return self._fit_own(settings, train, None, penalties)
         parts = (settings._replace(contexts=part) for part in ("whole", "quarter"))
-        return mean_of(*(self._fit_own(part, train, validation, penalties) for part in parts))
+        return mean_of(*(self._fit_own(part, train, None, penalties) for part in parts))
 
     def _fit_own(
         self,
@@ -207,9 +207,12 @@ class MapFitter:
         own: FittedMap,
         train: Sample,
         validation: Sample | None,
-        penalties: Penalties | None = None,
+        near: FittedMap | None = None,
     ) -> FittedMap:
-        """Fit a map from all streams to what the map of the targets' own past leaves open."""
+        """Fit a map from all streams to what the map of the targets' own past leaves open.
+
+        near: a map whose penalties are taken, and where the rounds begin.
+        """
 
         def rows_of(sample: Sample) -> _Rows:
             left = (sample.ahead - own.say(sample)).masked_fill(~sample.observed, 0.0)
@@ -230,8 +233,9 @@ class MapFitter:
             rows_of(train),
             None if validation is None else rows_of(validation),
             outputs.flatten(),
-            self.penalties if penalties is None else [penalties["every"]],
+            self.penalties if near is None else [near.penalties["every"]],
             unread,
+            None if near is None else near.every,
         )
         weights, shift = _neutral_where_missing(found.weights, kinds, share, is_rare)
         intercepts = own.intercepts + (found.intercepts + shift).reshape(own.intercepts.shape)
@@ -251,12 +255,13 @@ class MapFitter:
         compared: Tensor,
         penalties: Sequence[float],
         unread: Tensor | None = None,
+        start: Tensor | None = None,
     ) -> _Solved:
         """Solve with the penalty that is best on validation.
 
         compared: (output,) int64, those by which the penalty is chosen. Without validation the
         first penalty is taken. Features that never vary over the train rows get no weight, nor do
-        those that are not to be read, (feature,).
+        those that are not to be read, (feature,). start: weights that are near, (feature, output).
         """
         used = train.observed.any(dim=1)
         if not bool(used.all()):
@@ -271,7 +276,10 @@ class MapFitter:
             rows = validation._replace(features=validation.features[:, kept])
             penalty = self._choose_penalty(problem, rows, compared, penalties)
         every_output = torch.arange(train.targets.shape[1])
-        solved, intercepts = next(problem.solve([penalty], every_output))
+        begin = None
+        if start is not None:
+            begin = Solution(start[kept], train.targets.mean(dim=0) - problem.mean @ start[kept])
+        solved, intercepts = next(problem.solve([penalty], every_output, begin))
         weights = torch.zeros(train.features.shape[1], train.targets.shape[1])
         weights[kept] = solved
         return _Solved(penalty, problem.freedom(penalty), weights, intercepts)

@@ -17,8 +17,8 @@ MAX_DOUBLE = 1500
 
 MAX_ROUNDS = 50
 TOLERANCE = 3e-3
-"""Rounds end after so many, or when no output's fitted values move by more than this in the root
-mean square, in the unit of the targets."""
+"""Rounds end after so many, or when fitted values move by less than this in the root mean square,
+in the unit of the targets."""
 
 ROUNDING = 1e-7
 """Where the loss would fall by less than this part of what the mean alone leaves open, rounding
@@ -82,11 +82,19 @@ class RidgeProblem:
             left = left.double()
         self.system = (left @ left.T) / len(rows)
 
-    def solve(self, penalties: Sequence[float], outputs: Tensor) -> Iterator[Solution]:
-        """Yield one map of some outputs, (output,) int64, per penalty."""
+    def solve(
+        self, penalties: Sequence[float], outputs: Tensor, start: Solution | None = None
+    ) -> Iterator[Solution]:
+        """Yield one map of some outputs, (output,) int64, per penalty.
+
+        start: a map of these outputs that is near, which saves rounds.
+        """
         blocks = torch.split(outputs, max(1, MAX_NUMBERS // len(self.rows)))
-        # Each goes out from where the one before arrived, which saves rounds.
+        # Each goes out from where the one before arrived.
         arrived: list[_Map | None] = [None] * len(blocks)
+        if start is not None:
+            places = torch.split(torch.arange(len(outputs)), len(blocks[0]))
+            arrived = [self._placed(start, block) for block in places]
         for number, penalty in enumerate(penalties, start=1):
             factor = self._factorise(penalty)
             if factor is None:
@@ -156,9 +164,15 @@ class RidgeProblem:
             length = length.nan_to_num(0.0, 0.0, 0.0).masked_fill(is_rounding, 0.0)
             here = here.moved(way, length)
             step = way.fitted.square().mean(dim=0) * length.square()
-            if float(step.max()) < TOLERANCE**2:
+            if float(step.mean()) < TOLERANCE**2:
                 break
         return here
+
+    def _placed(self, solution: Solution, outputs: Tensor) -> _Map:
+        """Return where some outputs of a solution are, (output,) int64, among these rows."""
+        weights = solution.weights[:, outputs]
+        intercepts = solution.intercepts[outputs] + self.mean @ weights
+        return _Map(weights, intercepts, torch.addmm(intercepts, self.rows, weights))
 
     def _mean_alone(self, truth: Tensor, observed: Tensor) -> _Map:
         """Return the map that says the mean of what was observed."""
