@@ -22,8 +22,8 @@ def init(
     horizon: Annotated[
         str | None,
         typer.Option(
-            help="How far to forecast, such as 24h, 7d or 12 rows; by default what the "
-            "rate of the target suggests."
+            help="How far to forecast: a duration such as 24h or 7d, or a number of rows such as "
+            "12; by default what the rate of the target suggests."
         ),
     ] = None,
     output: Annotated[Path, typer.Option(help="YAML file to write.")] = Path("experiment.yaml"),
@@ -34,6 +34,10 @@ def init(
             help="How times are written where it cannot be told: '%d/%m/%Y %H:%M'. May be repeated."
         ),
     ] = None,
+    decimal: Annotated[
+        str | None,
+        typer.Option(help="Decimal mark where it cannot be told, as in 1.500."),
+    ] = None,
 ) -> None:
     """Look at CSV files and write a config for them, with a reason beside each key."""
     from mmts.errors import OutputError
@@ -43,7 +47,7 @@ def init(
     require_folder(output)
     if output.exists():
         raise OutputError(f"{output}: exists already. Name another by --output, or take it away.")
-    draft = draft_experiment(files, target or (), output, horizon, name, time_format or ())
+    draft = draft_experiment(files, target or (), output, horizon, name, time_format or (), decimal)
     write_whole(output, draft.text)
     for line in draft.found:
         print(line)

@@ -13,7 +13,8 @@ from mmts.config_yaml import parse_yaml
 from mmts.data.config import DataConfig, StreamConfig
 from mmts.errors import DataError
 from mmts.inspection.draft import Draft, draft_experiment
-from mmts.inspection.numbers import find_number_style, read_numbers
+from mmts.inspection.number_marks import find_number_style
+from mmts.inspection.numbers import NumberStyle, read_numbers
 from mmts.inspection.yaml_lines import write_scalar
 from mmts.tracking.config import TrackingConfig
 from mmts.training.config import TrainingConfig
@@ -175,14 +176,14 @@ def test_date_and_hour_in_two_columns_are_refused_in_words(tmp_path: Path) -> No
     table = make_table(240, "h")
     table.insert(1, "hour", table["time"].dt.hour)
     table["time"] = table["time"].dt.date
-    assert "'hour' hold parts of it. Write all into one" in refusal_of(tmp_path, table)
+    assert "'hour' holds parts of it. Write all into one" in refusal_of(tmp_path, table)
 
 
 def test_a_time_of_day_in_a_column_of_its_own_is_no_item(tmp_path: Path) -> None:
     table = make_table(240, "h")
     table.insert(1, "Time", table["time"].dt.strftime("%H.%M.%S"))
     table["time"] = table["time"].dt.date
-    assert "'Time' hold parts of it" in refusal_of(tmp_path, table)
+    assert "'Time' holds parts of it" in refusal_of(tmp_path, table)
 
 
 def test_local_days_with_offsets_are_asked_for_as_dates(tmp_path: Path) -> None:
@@ -220,9 +221,12 @@ def test_a_european_export_is_read_as_it_is(tmp_path: Path) -> None:
 def test_a_decimal_comma_is_told_from_thousands() -> None:
     decimal = pd.Series(["1,5", "0,25"], dtype="string")
     grouped = pd.Series(["1,500", "12,250"], dtype="string")
-    assert find_number_style([decimal], ";").decimal == ","
-    assert find_number_style([grouped], None).thousands == ","
+    found = find_number_style([decimal], ";")
+    assert isinstance(found, NumberStyle)
+    assert found.decimal == ","
     style = find_number_style([grouped], None)
+    assert isinstance(style, NumberStyle)
+    assert style.thousands == ","
     assert style.parse(grouped).tolist() == [1500, 12250]
 
 
@@ -257,7 +261,7 @@ def test_what_is_no_table_is_refused_all_at_once(tmp_path: Path) -> None:
     assert said.count("\n") == 6
     for words in (
         "empty.csv: the file is empty",
-        "photo.csv: not a text file",
+        "photo.csv: not a table of text but a PNG picture",
         "page.csv: not a CSV file but a web page",
         "single.csv: a single column",
         "header.csv: no row below the header",
@@ -293,7 +297,7 @@ def test_a_letter_among_a_few_numbers_is_a_code(tmp_path: Path) -> None:
 
 def test_a_peak_is_no_sentinel() -> None:
     cells = pd.Series(["1", "2", "3", "2", "999"], dtype="string")
-    numbers = read_numbers(cells, find_number_style([cells], None))
+    numbers = read_numbers(cells, NumberStyle())
     assert numbers is not None
     assert not numbers.sentinels
 

@@ -85,7 +85,9 @@ def read_column(name: str, cells: pd.Series, style: NumberStyle) -> Column:
         return found.but(COUNTS_ROWS)
     if whole and _ID.search(name) and len(distinct) == len(observed):
         return found.but("another number in each row")
-    if set(distinct) == {0.0, 1.0} and not numbers.sentinels:
+    # A reader of flags takes no other way to write them, such as 1,0 or 1.00.
+    is_flag = set(filled.unique()) - set(numbers.words) <= {"0", "1", "0.0", "1.0"}
+    if set(distinct) == {0.0, 1.0} and is_flag and not numbers.sentinels:
         return Column(name, "flag", "0 and 1", missing, numbers.words, values=values)
     if whole and _CODE.search(name) and 2 < len(distinct) <= _MOST_CODES:
         why = f"{len(distinct)} codes"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -16,9 +17,17 @@ from mmts.data.reading.sources import stem_of
 from mmts.errors import DataError, raise_all
 from mmts.inspection.file_report import FileReport, inspect_file
 from mmts.inspection.lengths import LARGE, SMALL, Lengths, choose_lengths, horizon_steps
+from mmts.inspection.number_marks import Mark
 from mmts.inspection.rhythm import length_of
 from mmts.inspection.roles import Roles, StreamPlan, assign_roles, find_target, name_only_target
-from mmts.inspection.stream_lines import describe_rows, stream_entries, warn_of_sparse_target
+from mmts.inspection.stand_ins import find_stand_ins
+from mmts.inspection.stream_lines import (
+    describe_duplicates,
+    describe_rows,
+    names_left_out,
+    stream_entries,
+    warnings_of,
+)
 from mmts.inspection.yaml_lines import Bare, Entry, Node, Remark, render
 
 _DAY = timedelta(days=1)
@@ -39,19 +48,23 @@ def draft_experiment(
     horizon: str | None = None,
     name: str | None = None,
     time_formats: Sequence[str] = (),
+    decimal: str | None = None,
 ) -> Draft:
     """Look at files and write a config that trains as it is.
 
     targets: columns; where none is named, the only column of numbers is the target.
     output: where the config will stand; paths in it are relative to its folder.
     horizon: a duration or a number of rows; by default what the rate of the target suggests.
+    time_formats, decimal: how times and numbers are written where it cannot be told.
     Raises DataError with the faults of all files at once.
     """
+    if decimal not in (None, ".", ","):
+        raise DataError(f"--decimal {decimal}: no decimal mark. Write '.' or ','.")
     reports: list[FileReport] = []
     problems: list[str] = []
     for path in dict.fromkeys(files):
         try:
-            reports.append(inspect_file(path, tuple(time_formats)))
+            reports.append(inspect_file(path, tuple(time_formats), cast(Mark | None, decimal)))
         except DataError as error:
             problems.append(str(error))
     raise_all(DataError, problems)
@@ -265,14 +278,19 @@ def _describe(roles: Roles, lengths: Lengths) -> list[str]:
         items = f", {len(plan.report.items)} items" if plan.report.item and rhythm else ""
         rows = f"{plan.report.num_rows:,} rows{words}{items}"
         found.append(f"{plan.name}: {rows}; {', '.join(counts)}")
-        left = [c.name for c in plan.report.columns.values() if c.kind == "left out"]
-        left += plan.report.other_times
+        left = names_left_out(plan)
         if left and not (
             plan.is_text and len({p.report.path for p in roles.streams}) < len(roles.streams)
         ):
             shown = ", ".join(left[:6]) + (f" and {len(left) - 6} more" if len(left) > 6 else "")
             found.append(f"  left out: {shown}")
-        remarks = [*plan.remarks, *warn_of_sparse_target(plan)]
+        remarks = [*warnings_of(plan), *find_stand_ins(plan).remarks]
+        duplicates = describe_duplicates(plan)
+        if duplicates is not None:
+            kind, said = duplicates
+            remarks.append(f"{said} (duplicates: {kind})")
+        if plan.report.table.is_partial:
+            remarks.append(f"only the first {plan.report.num_rows:,} rows were looked at")
         found += [f"  note: {remark}" for remark in remarks]
     found += [f"not used: {path}: {reason}" for path, reason in roles.unused.items()]
     found.append(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -13,23 +13,17 @@ import pandas as pd
 
 from mmts.errors import DataError
 from mmts.inspection.columns import COUNTS_ROWS, Column, read_column, tell_calendar
-from mmts.inspection.numbers import NumberStyle, find_number_style
+from mmts.inspection.items import Rows, find_item, require_one_series
+from mmts.inspection.number_marks import AmbiguousNumbers, Mark, find_number_style
+from mmts.inspection.numbers import NumberStyle
 from mmts.inspection.raw_table import RawTable, read_raw_table
 from mmts.inspection.rhythm import Rhythm, measure_rhythm
+from mmts.inspection.time_labels import tell_label
 from mmts.inspection.times import AmbiguousTimes, Times, faulty_rows, is_time_name, read_times
 
-_ITEM_NAME = re.compile(
-    r"item|(^|[^a-z])(id|name|key)$|site|station|region|country|store|shop|sensor|device|meter|"
-    r"plant|airport|location|place|city|state|series|symbol|ticker|product|sku|customer",
-    re.IGNORECASE,
-)
 _MAIN_TIME = re.compile(r"^(date|time|timestamp|date_?time|ds|datum)$", re.IGNORECASE)
 _END_NAME = re.compile(r"(^|[^a-z])(end|until|to|till)([^a-z]|$)", re.IGNORECASE)
 _KNOWN_NAME = re.compile(r"publish|release|avail|issue|received|reported", re.IGNORECASE)
-_PART_NAME = re.compile(r"^(year|month|day|hour|hr|time|minute|uhrzeit|stunde)s?$", re.IGNORECASE)
-
-_MOST_ITEMS = 0.5
-"""Distinct names per row up to which a column can tell items apart."""
 
 
 @dataclass
@@ -38,7 +32,9 @@ class FileReport:
 
     codes: (row,) int64, place of each row's item in `items`. other_times: columns of times that
     are not the one of the rows. available_at: one of them that tells when a row was known.
-    ambiguous: columns of which nobody can tell how their times are written.
+    ambiguous: columns of which nobody can tell how their times are written. labels: columns of
+    quarters, weeks or the like, which no time format reads, with what to do. unlike_known: a
+    column that tells when a row was known, and is not written as the times are.
     """
 
     table: RawTable
@@ -53,6 +49,8 @@ class FileReport:
     other_times: dict[str, Times] = field(default_factory=dict)
     available_at: str | None = None
     ambiguous: dict[str, AmbiguousTimes] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    unlike_known: str | None = None
 
     @property
     def path(self) -> Path:
@@ -87,23 +85,17 @@ class FileReport:
         return int(self.times.moments[known].max())
 
 
-def inspect_file(path: Path, formats: tuple[str, ...] = ()) -> FileReport:
+def inspect_file(
+    path: Path, formats: tuple[str, ...] = (), decimal: Mark | None = None
+) -> FileReport:
     """Look at one file.
 
-    formats: how times may be written, as the user says. Raises DataError where the file is no
-    table, and where its times cannot be told.
+    formats: how times may be written, as the user says; decimal: likewise the decimal mark.
+    Raises DataError where the file is no table, and where its times or numbers cannot be told.
     """
     table = read_raw_table(path)
-    cells = table.cells
-    style = find_number_style([cells.iloc[:, n] for n in range(cells.shape[1])], table.delimiter)
-    report = FileReport(table, style)
-    candidates: dict[str, Times] = {}
-    for place, name in enumerate(cells.columns):
-        found = read_times(cells.iloc[:, place], name, formats) if name else None
-        if isinstance(found, Times):
-            candidates[name] = found
-        elif isinstance(found, AmbiguousTimes):
-            report.ambiguous[name] = found
+    report = FileReport(table, NumberStyle())
+    candidates = _read_all_times(report, formats)
     # A year, or a count of seconds, may be a value as well; it is a time where nothing else is.
     report.time = _choose_time(candidates)
     if report.time is None and report.ambiguous:
@@ -115,15 +107,61 @@ def inspect_file(path: Path, formats: tuple[str, ...] = ()) -> FileReport:
         report.other_times = {n: t for n, t in candidates.items() if n not in is_value}
         report.available_at = _find_available_at(report)
     keys = {report.time, *report.other_times, *report.ambiguous}
-    for place, name in enumerate(cells.columns):
+    report.style = _find_style(table, keys, decimal)
+    for place, name in enumerate(table.cells.columns):
         if name not in keys or not name:
-            column = read_column(name, cells.iloc[:, place], style)
+            column = read_column(name, table.cells.iloc[:, place], report.style)
             report.columns[column.name] = column
-    report.set_item(_find_item(report))
+    for name, held in table.unread.items():
+        report.columns[name] = Column(name, "left out", f"holds {held}, not one value to a cell")
+    _tell_items(report)
     if report.times is not None:
-        _require_one_series(report)
         _leave_out_calendar(report, report.times)
     return report
+
+
+def _read_all_times(report: FileReport, formats: tuple[str, ...]) -> dict[str, Times]:
+    """Return the columns of times, and note those of which nobody can tell, and the likes."""
+    found: dict[str, Times] = {}
+    cells = report.table.cells
+    for place, name in enumerate(cells.columns):
+        times = read_times(cells.iloc[:, place], name, formats) if name else None
+        if isinstance(times, Times):
+            found[name] = times
+        elif isinstance(times, AmbiguousTimes):
+            report.ambiguous[name] = times
+        elif name and (label := tell_label(cells.iloc[:, place], name)) is not None:
+            report.labels[name] = label
+    return found
+
+
+def _find_style(table: RawTable, keys: Collection[str | None], decimal: Mark | None) -> NumberStyle:
+    places = [n for n, name in enumerate(table.cells.columns) if name not in keys]
+    columns = [table.cells.iloc[:, n] for n in places]
+    found = find_number_style(columns, table.delimiter, decimal)
+    if isinstance(found, AmbiguousNumbers):
+        raise DataError(_words_of_numbers(table.path, found))
+    return found
+
+
+def _words_of_numbers(path: Path, found: AmbiguousNumbers) -> str:
+    mark, other = (",", ".") if "," in found.cell else (".", ",")
+    whole, decimals = found.cell.replace(mark, ""), found.cell.replace(mark, ".")
+    return (
+        f"{path}, column {found.column!r}: nobody can say whether {found.cell!r} is {whole} or "
+        f"{decimals}{found.why}. Decide: --decimal {mark!r} where {mark!r} stands before decimals, "
+        f"--decimal {other!r} where it parts thousands."
+    )
+
+
+def _tell_items(report: FileReport) -> None:
+    """Find the item, and see to it that no two series are taken for one."""
+    moments = None if report.times is None else report.times.moments
+    rows = Rows(report.table.cells, report.columns, moments, report.table.is_partial)
+    report.set_item(find_item(rows))
+    if report.rhythm is not None:
+        where = f"{report.path}, column {report.time!r}"
+        require_one_series(rows, where, report.item, report.rhythm)
 
 
 def _words_of(path: Path, ambiguous: dict[str, AmbiguousTimes]) -> list[str]:
@@ -166,13 +204,14 @@ def _require_every_time(report: FileReport) -> None:
     assert report.time is not None and report.times is not None
     faulty = list(faulty_rows(report.table.cells[report.time], report.times))
     if faulty:
-        row, cell = faulty[0]
+        place, cell = faulty[0]
+        row = int(report.table.row_numbers[place])
         said = "the time is empty" if cell is None else f"{cell!r} is no time as the others are"
         more = f" (and {len(faulty) - 1} more rows)" if len(faulty) > 1 else ""
-        raise DataError(
-            f"{report.path}, row {row}, column {report.time!r}: {said}{more}. "
-            "Correct it, or take out the row."
-        )
+        remedy = "Correct it, or take out the row."
+        if cell is not None and "24:00" in cell:
+            remedy = "Write 24:00 as 00:00 of the next day."
+        raise DataError(f"{report.path}, row {row}, column {report.time!r}: {said}{more}. {remedy}")
 
 
 def _find_available_at(report: FileReport) -> str | None:
@@ -180,110 +219,21 @@ def _find_available_at(report: FileReport) -> str | None:
     assert report.times is not None
     for pattern in (_KNOWN_NAME, _END_NAME):
         for name, times in report.other_times.items():
-            is_later = times.valid.all() and (times.moments >= report.times.moments).all()
-            alike = times.format == report.times.format
-            if pattern.search(name) and alike and is_later:
+            if not pattern.search(name) or not times.valid.all():
+                continue
+            own = report.times
+            if (times.format, times.has_time_zone) != (own.format, own.has_time_zone):
+                # One stream reads both in one way; what was known when must not go unsaid.
+                if pattern is _KNOWN_NAME:
+                    report.unlike_known = name
+            elif (times.moments >= own.moments).all():
                 return name
     return None
-
-
-def _find_item(report: FileReport) -> str | None:
-    """Return the column without which rows would share their time, or None.
-
-    In a file without times it is the one that has another name in each row.
-    """
-    cells = report.table.cells
-    names = [name for name in cells.columns if name in report.columns]
-    if report.times is None:
-        unique = [n for n in names if cells[n].is_unique and cells[n].notna().all()]
-        words = [n for n in unique if report.columns[n].values is None]
-        return min(words or unique, key=_unlike_item, default=None)
-    moments = report.times.moments
-    whole = measure_rhythm(moments, None)
-    if whole.num_repeated == 0:
-        return None
-    before = whole.num_repeated / report.num_rows
-    candidates = [name for name in _item_candidates(report) if _keeps_rhythm(report, name, whole)]
-    if not candidates:
-        return None
-
-    def merit(name: str) -> tuple[float, bool, bool, int]:
-        codes = pd.factorize(cells[name])[0].astype(np.int64)
-        left = measure_rhythm(moments, codes).num_repeated / len(cells)
-        is_number = report.columns[name].values is not None
-        return round(left, 3), _unlike_item(name), is_number, int(codes.max())
-
-    chosen = min(candidates, key=merit)
-    left = merit(chosen)[0]
-    # A few rows that come twice are faults of the file, unless a column is named as an item.
-    is_told = before > 0.05 or (left == 0 and is_item_name(chosen))
-    return chosen if is_told and left < 0.5 * before else None
-
-
-def _keeps_rhythm(report: FileReport, name: str, whole: Rhythm) -> bool:
-    """Tell whether the rows of each name stand on a grid, if all rows together do.
-
-    The weather of an hour that has two rows tells them apart as well, and names no item.
-    """
-    if is_item_name(name) or whole.period is None:
-        return True
-    assert report.times is not None
-    codes = pd.factorize(report.table.cells[name])[0].astype(np.int64)
-    return measure_rhythm(report.times.moments, codes).period is not None
-
-
-def _item_candidates(report: FileReport) -> list[str]:
-    """Return the columns without gaps that hold a few names."""
-    cells = report.table.cells
-    return [
-        name
-        for name, column in report.columns.items()
-        if name in cells.columns
-        and not _PART_NAME.match(name)
-        and cells[name].notna().all()
-        and 1 < cells[name].nunique() <= _MOST_ITEMS * len(cells)
-        and (column.values is None or is_item_name(name))
-    ]
 
 
 def is_known_name(name: str | None) -> bool:
     """Whether a column is named as one that tells when something was published."""
     return name is not None and _KNOWN_NAME.search(name) is not None
-
-
-def is_item_name(name: str) -> bool:
-    """Whether a column is named as one that tells items apart."""
-    return _ITEM_NAME.search(name) is not None
-
-
-def _unlike_item(name: str) -> bool:
-    return not is_item_name(name)
-
-
-def _require_one_series(report: FileReport) -> None:
-    assert report.rhythm is not None and report.times is not None
-    share = report.rhythm.num_repeated / report.num_rows
-    if share <= 0.5 or all(column.kind == "text" for column in report.kept):
-        return
-    cells = report.table.cells
-    where = f"{report.path}, column {report.time!r}: {share:.0%} of the rows share their time with"
-    parts = [name for name in cells.columns if _PART_NAME.match(name) and name != report.time]
-    if parts:
-        raise DataError(
-            f"{where} another, and {', '.join(map(repr, parts))} hold parts of it. Write all into "
-            "one column, such as 2013-10-01 14:00."
-        )
-    for one, other in combinations(_item_candidates(report), 2):
-        both = cells[one] + " " + cells[other]
-        codes = pd.factorize(both)[0].astype(np.int64)
-        if measure_rhythm(report.times.moments, codes).num_repeated < 0.05 * len(cells):
-            raise DataError(
-                f"{where} another; {one!r} and {other!r} tell them apart only together. Write "
-                "both into one column, which names the item."
-            )
-    raise DataError(
-        f"{where} another, and no column tells them apart. Add a column that names the item."
-    )
 
 
 def _leave_out_calendar(report: FileReport, times: Times) -> None:

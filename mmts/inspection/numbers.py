@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -68,42 +67,6 @@ class Numbers:
 def is_plain_number(cell: str) -> bool:
     """Whether a cell is a number with a decimal point."""
     return _PLAIN.fullmatch(cell.strip()) is not None
-
-
-def find_number_style(columns: Iterable[pd.Series], delimiter: str | None) -> NumberStyle:
-    """Find decimal mark and thousands in the columns of one file.
-
-    delimiter: what cuts the cells; None for a comma.
-    """
-    cells = pd.concat([c.dropna().drop_duplicates().iloc[:5000] for c in columns])
-
-    def share_like(pattern: str) -> int:
-        return int(cells.str.fullmatch(pattern).sum())
-
-    for mark in ("'", " "):
-        if share_like(rf"[-+]?\d{{1,3}}({mark}\d{{3}})+([.,]\d*)?"):
-            decimal: Literal[".", ","] = "," if share_like(r"[-+]?[\d' ]+,\d+") else "."
-            return NumberStyle(decimal, mark, f"as in {_example(cells, mark)}")
-    both = r"[-+]?\d{1,3}(%s\d{3})+%s\d+"
-    if share_like(both % (r"\.", ",")):
-        return NumberStyle(",", ".", "thousands are cut by dots")
-    if share_like(both % (",", r"\.")) or share_like(r"[-+]?\d{1,3}(,\d{3}){2,}"):
-        return NumberStyle(".", ",", "thousands are cut by commas")
-    with_comma = share_like(r"[-+]?\d+,\d+")
-    if not with_comma or share_like(r"[-+]?\d+\.\d+"):
-        # Where points are decimal marks, a comma between digits can only part thousands.
-        if share_like(r"[-+]?[1-9]\d{0,2},\d{3}") == with_comma > 0:
-            return NumberStyle(".", ",", "thousands are cut by commas")
-        return NumberStyle()
-    thousands_alone = share_like(r"[-+]?[1-9]\d{0,2},\d{3}") == with_comma
-    if thousands_alone and delimiter is None:
-        return NumberStyle(".", ",", "a comma stands before three digits each time")
-    return NumberStyle(",", None, f"as in {_example(cells, ',')}")
-
-
-def _example(cells: pd.Series, mark: str) -> str:
-    found = cells[cells.str.fullmatch(rf"[-+]?\d+{re.escape(mark)}[\d.,' ]+")]
-    return str(found.iloc[0])
 
 
 def read_numbers(cells: pd.Series, style: NumberStyle) -> Numbers | None:

@@ -14,6 +14,8 @@ _MAX_GRID_GROWTH = 10
 """Places of a grid per row above which rows are events, not a series with gaps."""
 
 _MAX_MONTHS = 12
+_MOST_MOVED = 4
+"""Days by which dates that stand for their month may differ."""
 
 
 @dataclass(frozen=True)
@@ -109,17 +111,21 @@ def _most_frequent(steps: npt.NDArray[np.int64]) -> int:
 def _months_between(
     times: npt.NDArray[np.int64], same: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.int64] | None:
-    """Return the months from row to row where all rows are dates of first, or of last, days."""
+    """Return the months from row to row where each row is a date that stands for its month.
+
+    Such are the first or the last days, those of business, or the same day of each.
+    """
     days = times.astype("datetime64[us]").astype("datetime64[D]")
     if (days.astype("datetime64[us]").astype(np.int64) != times).any():
         return None
     months = days.astype("datetime64[M]")
-    is_first = days == months.astype("datetime64[D]")
-    is_last = (days + np.timedelta64(1, "D")).astype("datetime64[M]") != months
-    if not is_first.all() and not is_last.all():
+    from_begin = (days - months.astype("datetime64[D]")).astype(np.int64)
+    from_end = ((months + 1).astype("datetime64[D]") - days).astype(np.int64)
+    # Weekends and holidays move the first and the last day of business by so many.
+    if min(np.ptp(from_begin), np.ptp(from_end)) > _MOST_MOVED:
         return None
     steps: npt.NDArray[np.int64] = np.diff(months.astype(np.int64))[same].astype(np.int64)
     every = _most_frequent(steps)
-    if every == 0 or every > _MAX_MONTHS or (steps % every != 0).any():
+    if every > _MAX_MONTHS or (steps < 1).any() or (steps % every != 0).any():
         return None
     return steps

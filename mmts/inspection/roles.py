@@ -15,7 +15,8 @@ from mmts.config_base import format_period
 from mmts.data.reading.sources import stem_of
 from mmts.errors import DataError, nearest, raise_all
 from mmts.inspection.columns import Column
-from mmts.inspection.file_report import FileReport, is_item_name
+from mmts.inspection.file_report import FileReport
+from mmts.inspection.items import is_item_name
 from mmts.inspection.numbers import read_numbers
 from mmts.inspection.rhythm import Rhythm, length_of
 
@@ -93,8 +94,16 @@ def find_target(reports: Sequence[FileReport], targets: Sequence[str]) -> FileRe
         files = ", ".join(str(home.path) for home in dict.fromkeys(homes))
         raise DataError(f"the targets stand in {files}; they have to stand in one file.")
     home = homes[0]
-    raise_all(DataError, _make_targets(home, [t.partition(".")[2] or t for t in targets]))
+    raise_all(DataError, _make_targets(home, resolve_targets(reports, home, targets)))
     return home
+
+
+def resolve_targets(
+    reports: Sequence[FileReport], home: FileReport, targets: Sequence[str]
+) -> list[str]:
+    """Return the columns that targets mean, each once, however often it is named."""
+    streams = dict(zip(map(id, reports), name_streams(reports), strict=True))
+    return list(dict.fromkeys(_column_of(t, streams[id(home)], home) or t for t in targets))
 
 
 def name_only_target(reports: Sequence[FileReport]) -> list[str]:
@@ -178,6 +187,9 @@ def _off_grid(report: FileReport, rhythm: Rhythm) -> str:
 
 
 def _seen(report: FileReport) -> str:
+    """Say of a file without times what stands in it, and what to do."""
+    if report.labels:
+        return "".join(f" Column {name!r} {words}" for name, words in report.labels.items())
     first = {str(n): str(c.iloc[0]) for n, c in list(report.table.cells.items())[:3]}
     cells = ", ".join(f"{name!r} holds {cell!r}" for name, cell in first.items())
     return f" {cells}. Say how times are written by --time-format, such as '%d.%m.%Y %H:%M'."
@@ -216,7 +228,7 @@ def assign_roles(
     home: file of the targets. horizon: in microseconds.
     """
     names = dict(zip(map(id, reports), name_streams(reports), strict=True))
-    targets = [_column_of(target, names[id(home)], home) or target for target in targets]
+    targets = resolve_targets(reports, home, targets)
     ordered = [home, *(report for report in reports if report is not home)]
     roles = Roles([])
     for report in ordered:
@@ -246,7 +258,7 @@ def _match_items(report: FileReport, home: FileReport) -> str | None:
     """Let a file tell items apart as the target's does; return why it cannot be used."""
     if home.item is None:
         if report.time is None:
-            return "one row per item, while the target has no items"
+            return f"{_timeless(report)}one row per item, while the target has no items"
         if report.item is not None:
             return (
                 f"several {report.item!r} share a time, while the target has no items; "
@@ -277,10 +289,16 @@ def _match_items(report: FileReport, home: FileReport) -> str | None:
             report.set_item(best)
         return None
     if report.time is None:
-        return "no column of times, and none that names the items of the target"
+        return f"{_timeless(report)}no column of times, and none that names the target's items"
     if report.item is not None:
         return f"{report.item!r} names none of the items of the target"
     return None
+
+
+def _timeless(report: FileReport) -> str:
+    """Say first of a file what keeps its times from being read."""
+    said = (f"column {name!r} {words}".rstrip(".") for name, words in report.labels.items())
+    return "".join(f"{words}; " for words in said)
 
 
 def _assign_beside_target(plan: StreamPlan, targets: Sequence[str], horizon: int) -> None:

@@ -13,6 +13,7 @@ from mmts.inspection.file_report import is_known_name
 from mmts.inspection.lengths import Lengths
 from mmts.inspection.rhythm import length_of, measure_rhythm
 from mmts.inspection.roles import StreamPlan
+from mmts.inspection.stand_ins import find_stand_ins
 from mmts.inspection.yaml_lines import Bare, Entry, Node, Remark
 
 _SPARSE = 0.6
@@ -26,10 +27,10 @@ def describe_rows(plan: StreamPlan) -> str:
     """Say how many rows there are, how far apart, from when to when, and what is missing."""
     report = plan.report
     said = f"{report.num_rows:,} rows"
+    if report.item is not None:
+        said += f" of {len(report.items)} item{'s' * (len(report.items) > 1)}"
     if report.table.is_partial:
         said = f"the first {said} looked at, the file goes on"
-    if report.item is not None:
-        said += f" of {len(report.items)} items"
     rhythm = report.rhythm
     if rhythm is None:
         return f"{said}, one per item."
@@ -60,15 +61,28 @@ def stream_entries(
             nodes.append(Entry("time_zone", "UTC", why))
     if report.item is not None:
         nodes.append(Entry("item", report.item))
-    nodes += [Remark(remark) for remark in [*plan.remarks, *warn_of_sparse_target(plan)]]
+    nodes += [Remark(remark) for remark in warnings_of(plan)]
     nodes += _columns(plan)
-    nodes += _missing(plan)
+    nodes += find_stand_ins(plan).entries()
     if report.rhythm is None:
         return nodes
     return nodes + _clock(plan, target, lengths)
 
 
-def warn_of_sparse_target(plan: StreamPlan) -> list[str]:
+def warnings_of(plan: StreamPlan) -> list[str]:
+    """Return what there is to say of a stream as a whole, here and in the terminal."""
+    said = [*plan.remarks, *_warn_of_sparse_target(plan)]
+    unlike = plan.report.unlike_known
+    if unlike is not None:
+        said.append(
+            f"{unlike} looks like the time at which a row was known, but it is not written as "
+            f"{plan.report.time} is, in format or UTC offset. Write both alike to use it as "
+            "available_at; until then a row counts as known once its period is over."
+        )
+    return said
+
+
+def _warn_of_sparse_target(plan: StreamPlan) -> list[str]:
     """Say when most rows of the target's file hold none of its values."""
     return [
         f"{column.name} has a value in {1 - column.empty:.1%} of the rows alone"
@@ -92,7 +106,7 @@ def _left_out(plan: StreamPlan, target: StreamPlan) -> list[Node]:
             reasons.setdefault("prose, which has a stream of its own", []).append(column.name)
         elif column not in plan.columns:
             reasons.setdefault("no part of this stream", []).append(column.name)
-    for name in report.other_times:
+    for name in _dates_left_out(plan):
         reasons.setdefault("dates as well", []).append(name)
     for name in report.ambiguous:
         reasons.setdefault("dates of which day and month cannot be told", []).append(name)
@@ -100,6 +114,25 @@ def _left_out(plan: StreamPlan, target: StreamPlan) -> list[Node]:
         Remark(f"Left out: {', '.join(names[:12])}{_more(names)} ({why}).")
         for why, names in reasons.items()
     ]
+
+
+def names_left_out(plan: StreamPlan) -> list[str]:
+    """Return the columns of a file that hold nothing to learn from, and the dates beside."""
+    left = [c.name for c in plan.report.columns.values() if c.kind == "left out"]
+    return left + _dates_left_out(plan)
+
+
+def _dates_left_out(plan: StreamPlan) -> list[str]:
+    return [name for name in plan.report.other_times if name != _known_at(plan)]
+
+
+def _known_at(plan: StreamPlan) -> str | None:
+    """Return the column that tells when the rows of a stream were known, if it is of use.
+
+    That of the end of a row's period says no more of its numbers than the period does.
+    """
+    known = plan.report.available_at
+    return known if plan.is_text or is_known_name(known) else None
 
 
 def _more(names: list[str]) -> str:
@@ -115,7 +148,7 @@ def _reading(plan: StreamPlan) -> list[Node]:
         nodes.append(Entry("delimiter", table.delimiter))
     if plan.is_text:
         return nodes
-    if style.decimal != ".":
+    if style.decimal != "." or (style.note and style.thousands is None):
         nodes.append(Entry("decimal", style.decimal, style.note))
     if style.thousands is not None:
         nodes.append(Entry("thousands", style.thousands, style.note))
@@ -204,39 +237,25 @@ def _far_off(column: Column) -> str:
     return ""
 
 
-def _missing(plan: StreamPlan) -> list[Node]:
-    words: dict[str, int] = {}
-    for column in plan.columns:
-        for word, count in column.words.items():
-            words[word] = words.get(word, 0) + count
-        for number, count in column.sentinels.items():
-            words[f"{number:g}"] = words.get(f"{number:g}", 0) + count
-    if not words:
-        return []
-    shown = sorted(words, key=lambda word: -words[word])
-    notes = [f"{word!r} in {words[word]:,} cells" for word in shown[:4]]
-    members = [float(w) if _is_number(w) else w for w in shown]
-    return [Entry("missing_values", members, ", ".join(notes))]
-
-
-def _is_number(word: str) -> bool:
-    try:
-        return bool(np.isfinite(float(word)))
-    except ValueError:
-        return False
+def describe_duplicates(plan: StreamPlan) -> tuple[str, str] | None:
+    """Return what is done about rows that share item and time, and what to say; None without."""
+    report = plan.report
+    if report.rhythm is None or not report.rhythm.num_repeated:
+        return None
+    shared = f"{'item and ' if report.item else ''}time with another"
+    said = f"{report.rhythm.num_repeated:,} rows share {shared}"
+    if plan.is_text:
+        return "last", f"{said}; join them to keep all"
+    return "mean", f"{said}: their mean is taken"
 
 
 def _clock(plan: StreamPlan, target: StreamPlan, lengths: Lengths) -> list[Node]:
     report = plan.report
     assert report.rhythm is not None and report.times is not None
     nodes: list[Node] = []
-    repeated = report.rhythm.num_repeated
-    if repeated:
-        said = f"{repeated:,} rows share {'item and ' if report.item else ''}time with another"
-        if plan.is_text:
-            nodes.append(Entry("duplicates", "last", f"{said}; join them to keep all"))
-        else:
-            nodes.append(Entry("duplicates", "mean", f"{said}: their mean is taken"))
+    duplicates = describe_duplicates(plan)
+    if duplicates is not None:
+        nodes.append(Entry("duplicates", *duplicates))
     is_target = plan is target
     period = report.rhythm.period
     if not plan.is_text and period is not None:
@@ -251,26 +270,20 @@ def _clock(plan: StreamPlan, target: StreamPlan, lengths: Lengths) -> list[Node]
         nodes.append(Entry("context_length", Bare(lengths.context), lengths.context_why))
     else:
         nodes += _context(plan, target, lengths)
-    known = report.available_at
-    uses_it = known is not None and (plan.is_text or not _is_end(known))
-    if known is not None and uses_it:
+    known = _known_at(plan)
+    if known is not None:
         whole_day = ", from the end of that day" if report.other_times[known].is_date else ""
         nodes.append(Entry("available_at", known, f"when a row was known{whole_day}"))
-    if not uses_it and period is None and report.times.is_date:
+    elif period is None and report.times.is_date:
         # Prose is counted so by itself; a stated stamp is taken as it is.
         delay = "0h" if plan.is_text else "1d"
         why = "a date tells no time of day, so a row is known when its day is over"
         nodes.append(Entry("delay", Bare(delay), why))
-    elif not uses_it:
+    else:
         over = "at its time" if period is None else "once its period is over"
         why = f"a row is known {over}; put 2h if it reaches you two hours later"
         nodes.append(Entry("delay", Bare("0h"), why))
     return nodes
-
-
-def _is_end(name: str) -> bool:
-    """Whether a column tells the end of a row's period, which is when its numbers are known."""
-    return "end" in name.lower() or "until" in name.lower()
 
 
 def _context(plan: StreamPlan, target: StreamPlan, lengths: Lengths) -> list[Node]:

@@ -12,9 +12,10 @@ import pandas as pd
 
 _YEAR_FIRST = (
     r"(\d{4})([-/. ])(\d{1,2})\2(\d{1,2})"
-    r"(?:(?:\s*T\s*|\s+)(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d+))?)?)?\s*(Z|[+-]\d{2}:?\d{2})?"
+    r"(?:(?:\s*T\s*|\s+)(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d+))?)?)?"
+    r"\s*(Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)?"
 )
-_ISO = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?"
+_ISO = r"\d{4}-\d{2}-\d{2}([T ]\d{2}(:\d{2}(:\d{2}(\.\d+)?)?)?)?"
 _DAY_OR_MONTH_FIRST = (
     r"(\d{1,2})([-/.])(\d{1,2})\2(\d{4}|\d{2})"
     r"(?:,?(\s+)(\d{1,2}):(\d{2})(:\d{2})?(\.\d+)?(\s*[AaPp][Mm])?)?"
@@ -39,6 +40,12 @@ _TIME_NAME = re.compile(
 
 _LEAST_SHARE = 0.9
 """Share of cells that are times above which a column is one with faulty cells."""
+
+_LEAST_TOLD = 0.5
+"""The same for a format that the user named."""
+
+_END_OF_DAY = "24:00"
+"""A time that no reader knows; where days are ended so, every fourth row may be."""
 
 
 @dataclass(frozen=True)
@@ -83,20 +90,20 @@ def read_times(
     if filled.empty:
         return None
     for wanted in formats:
-        found = _read_as(cells, wanted)
+        found = _read_as(cells, wanted, _LEAST_TOLD)
         if found is not None:
             return found
     sample = filled.iloc[:: max(1, len(filled) // 200)]
-    if _share(sample, r"\d+(\.0)?") == 1:
+    if _share(sample, r"\d+(\.0)?") >= _LEAST_SHARE:
         return _read_digits(cells, name)
-    if _share(sample, _YEAR_FIRST) >= _LEAST_SHARE:
+    if _share(sample, rf"{_YEAR_FIRST}|{_ISO}") >= _LEAST_SHARE:
         return _read_year_first(cells)
     if _share(sample, _DAY_OR_MONTH_FIRST) >= _LEAST_SHARE:
         return _read_day_or_month_first(cells)
     for pattern, wanted in _MONTHS.items():
-        if _share(sample, pattern) == 1:
+        if _share(sample, pattern) >= _LEAST_SHARE:
             return _read_as(cells, wanted)
-    if _share(sample, r".*[A-Za-z]{3}.*\d{2}.*|\d{4}.*[A-Za-z]{3}.*") == 1:
+    if _share(sample, r".*[A-Za-z]{3}.*\d{2}.*|\d{4}.*[A-Za-z]{3}.*") >= _LEAST_SHARE:
         for date in _NAMED_MONTHS:
             for clock in _CLOCKS:
                 found = _read_as(cells, date + clock)
@@ -119,16 +126,25 @@ def _times(parsed: pd.Series, **what: str | bool | None) -> Times | None:
     return Times(moments, valid, **what)  # type: ignore[arg-type]
 
 
-def _read_as(cells: pd.Series, wanted: str) -> Times | None:
-    """Read a column in one format, which has to fit every cell."""
+def _read_as(cells: pd.Series, wanted: str, least: float = _LEAST_SHARE) -> Times | None:
+    """Read a column in one format, which has to fit at least a share of the cells.
+
+    Those that it does not fit are told later, by their rows.
+    """
     if wanted in _EPOCHS:
         return _read_epochs(cells, wanted)
     parsed = pd.to_datetime(cells.astype(object), format=wanted, errors="coerce", utc=True)
     parsed = parsed.dt.tz_localize(None)
-    if parsed.notna().sum() != cells.notna().sum():
+    if not _are_enough(parsed.notna(), cells, least):
         return None
     is_date = not re.search("%[HI]", wanted)
     return _times(parsed, format=wanted, is_date=is_date, has_time_zone="%z" in wanted)
+
+
+def _are_enough(valid: pd.Series, cells: pd.Series, least: float = _LEAST_SHARE) -> bool:
+    """Tell whether enough of the cells are times, those that end a day by 24:00 among them."""
+    likely = valid | cells.str.contains(_END_OF_DAY, regex=False, na=False)
+    return bool(valid.any()) and int(likely.sum()) >= least * int(cells.notna().sum())
 
 
 def _read_year_first(cells: pd.Series) -> Times | None:
@@ -139,7 +155,7 @@ def _read_year_first(cells: pd.Series) -> Times | None:
         return None
     known = codes >= 0
     valid = known & found.valid[codes]
-    if valid.sum() < _LEAST_SHARE * known.sum():
+    if not _are_enough(pd.Series(valid, index=cells.index), cells):
         return None
     return replace(found, moments=np.where(valid, found.moments[codes], 0), valid=valid)
 
@@ -166,7 +182,8 @@ def _read_parts(distinct: pd.Index) -> Times | None:
     fraction = pd.to_numeric("0." + parts[7].fillna("0")).to_numpy(dtype=np.float64)
     seconds = hour * 3600 + minute * 60 + second
     clock_is_right = (hour < 24) & (minute < 60) & (second < 60)
-    offset = parts[8].str.replace("Z", "+0000").str.replace(":", "").fillna("+0000")
+    offset = parts[8].replace(["Z", "UTC", "GMT"], "+0000").str.replace(":", "")
+    offset = offset.str.ljust(5, "0").fillna("+0000")
     shift = (offset.str[:1] + "1").astype(int) * (
         offset.str[1:3].astype(int) * 3600 + offset.str[3:5].astype(int) * 60
     )
@@ -184,11 +201,12 @@ def _read_day_or_month_first(cells: pd.Series) -> Times | AmbiguousTimes | None:
     filled = parts[parts[0].notna()]
     mark = str(filled[1].iloc[0])
     one, two = (pd.to_numeric(filled[place]) for place in (0, 2))
-    if one.max() > 12 and two.max() > 12:
+    num_one, num_two = int((one > 12).sum()), int((two > 12).sum())
+    if min(num_one, num_two) > (1 - _LEAST_SHARE) * len(filled):
         return None
-    year = "%Y" if filled[3].str.len().iloc[0] == 4 else "%y"
+    year = "%Y" if filled[3].str.len().mode().iloc[0] == 4 else "%y"
     clock = ""
-    if filled[5].notna().all():
+    if filled[5].notna().mean() >= _LEAST_SHARE:
         seconds = ":%S" if filled[7].notna().any() else ""
         fraction = ".%f" if filled[8].notna().any() else ""
         half = filled[9].dropna()
@@ -198,11 +216,11 @@ def _read_day_or_month_first(cells: pd.Series) -> Times | AmbiguousTimes | None:
             clock = "," + clock
     day_first = mark.join(("%d", "%m", year)) + clock
     month_first = mark.join(("%m", "%d", year)) + clock
-    if one.max() > 12 or two.max() > 12:
-        place = int(one.max() > 12)
-        over = one if place else two
+    if num_one != num_two:
+        is_day_first = num_one > num_two
+        over = one if is_day_first else two
         example = cells[over.index[over > 12][0]]
-        chosen = day_first if place else month_first
+        chosen = day_first if is_day_first else month_first
         return _with_note(cells, chosen, f"{example} can be read no other way")
     if mark == ".":
         return _with_note(cells, day_first, "with dots the day comes first")
@@ -221,8 +239,9 @@ def _noted(times: Times, note: str) -> Times:
 def _read_digits(cells: pd.Series, name: str) -> Times | None:
     whole = cells.str.removesuffix(".0")
     lengths = whole.dropna().str.len()
-    if lengths.nunique() == 1 and is_time_name(name):
-        wanted = _COMPACT.get(int(lengths.iloc[0]))
+    usual = int(lengths.mode().iloc[0])
+    if (lengths == usual).mean() >= _LEAST_SHARE and is_time_name(name):
+        wanted = _COMPACT.get(usual)
         if wanted is not None and _are_dates(whole, wanted):
             found = _read_as(cells, wanted)
             if found is not None:
@@ -235,24 +254,23 @@ def _read_digits(cells: pd.Series, name: str) -> Times | None:
 
 
 def _are_dates(cells: pd.Series, wanted: str) -> bool:
-    years = pd.to_numeric(cells.dropna().str[:4])
-    if not years.between(1800, 2200).all():
+    years = pd.to_numeric(cells.dropna().str[:4], errors="coerce")
+    if years.between(1800, 2200).mean() < _LEAST_SHARE:
         return False
     # Ten digits may be an hour or seconds since 1970; what gives no date is none.
-    return bool(
-        pd.to_datetime(cells.dropna().astype(object), format=wanted, errors="coerce").notna().all()
-    )
+    parsed = pd.to_datetime(cells.dropna().astype(object), format=wanted, errors="coerce")
+    return bool(parsed.notna().mean() >= _LEAST_SHARE)
 
 
 def _read_epochs(cells: pd.Series, wanted: str) -> Times | None:
     unit, size = _EPOCHS[wanted]
     numbers = pd.to_numeric(cells, errors="coerce").astype("Float64")
     # From 1990 to 2100 for seconds, and likewise.
-    if numbers.isna().sum() != cells.isna().sum() or not (
-        numbers.dropna().between(0.63 * size, 4.1 * size).all()
-    ):
+    numbers = numbers.where(numbers.between(0.63 * size, 4.1 * size).fillna(False).astype(bool))
+    if not _are_enough(numbers.notna(), cells):
         return None
-    return _times(_since_1970(numbers, unit), format=wanted)
+    # They count from a moment in UTC, as if each stated that offset.
+    return _times(_since_1970(numbers, unit), format=wanted, has_time_zone=True)
 
 
 def _since_1970(numbers: pd.Series, unit: str) -> pd.Series:
@@ -273,7 +291,7 @@ def _is_steady(times: Times) -> bool:
 
 
 def faulty_rows(cells: pd.Series, times: Times) -> Iterator[tuple[int, str | None]]:
-    """Yield row, as an editor counts, and content of every cell that is no time."""
+    """Yield place and content of every cell that is no time."""
     for row in np.flatnonzero(~times.valid):
         cell = cells.iloc[row]
-        yield int(row) + 2, None if pd.isna(cell) else str(cell)
+        yield int(row), None if pd.isna(cell) else str(cell)

@@ -45,6 +45,8 @@ Node = Entry | Remark
 
 def write_scalar(value: Any) -> str:
     """Write one value so that every reader of YAML takes it for what it is."""
+    if value is None:
+        return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and value == int(value) and abs(value) < 1e15:
