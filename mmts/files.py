@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Writing files whole or not at all, and what it raises to read a damaged one."""
 
 from __future__ import annotations
 
@@ -16,6 +16,15 @@ from mmts.part_files import name_part, remove_left_over
 
 if TYPE_CHECKING:
     import pandas as pd
+
+JSON_FAULTS = (
+    ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError,
+)  # fmt: skip
+"""What Python raises where a JSON document is none, or holds something else than we write.
+
+RecursionError for groups that stand too deep in one another, OverflowError for an infinite count.
+Whoever reads what may come from a stranger catches all of them.
+"""
 
 _OTHER_TABLES = {".xlsx", ".xls", ".parquet", ".json", ".feather"}
 

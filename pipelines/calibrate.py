@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .addresses import CheckpointArgument, RunsOption, UriOption, find_file
+from .inputs import list_sources, require_apart_from_data
 from .terminal import AsJson, Quiet, imports, print_json, run
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def calibrate(
         from mmts.checkpoint import save_checkpoint
         from mmts.errors import OutputError
         from mmts.evaluation import load_evaluation_data
-        from mmts.files import require_apart, require_folder
+        from mmts.files import require_folder
         from mmts.forecasting import Forecaster
 
     checkpoint = find_file(checkpoint, runs, uri)
@@ -59,10 +60,10 @@ def calibrate(
         raise OutputError(
             f"{checkpoint}: the result would take its place. Name another file with --output."
         )
-    require_apart([checkpoint], [target])
     require_folder(target)
     forecaster = Forecaster.from_checkpoint(checkpoint)
     info = forecaster.info
+    require_apart_from_data(list_sources(info.config.data, data_root), [target], [checkpoint])
     asked = {"by_step": by_step, "only_widen": only_widen}
     config = (info.config.calibration or CalibrationConfig()).model_copy(
         update={name: value for name, value in asked.items() if value is not None}

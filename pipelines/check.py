@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from .inputs import list_sources, require_apart_from_data
 from .terminal import AsJson, imports, print_json, run
 
 
@@ -30,8 +31,7 @@ def check(
         from mmts.checkpoint import build_model
         from mmts.config import load_config
         from mmts.data.dataset import load_dataset
-        from mmts.data.source_files import stream_paths
-        from mmts.files import require_apart, require_folder, require_picture_name, write_whole
+        from mmts.files import require_folder, require_picture_name, write_whole
         from mmts.summary import summarise
 
     experiment = load_config(config, overrides or ())
@@ -40,7 +40,7 @@ def check(
         require_folder(path)
     if graph is not None:
         require_picture_name(graph)
-    require_apart([config, *stream_paths(experiment.data).values()], pictures)
+    require_apart_from_data(list_sources(experiment.data), pictures, [config])
     dataset = load_dataset(experiment.data)
     model = build_model(experiment, dataset.schema, dataset.scaling)
     summary = summarise(experiment, dataset, model)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .addresses import CheckpointArgument, RunsOption, UriOption, find_file
-from .backtest import run_backtest
+from .backtest import SCORES, TABLE, run_backtest
+from .inputs import list_sources, require_apart_from_data
 from .tables import say_number
 from .terminal import AsJson, Quiet, imports, run, sigterm_told_apart
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 _MOST_WIDTH = 200
 """Of a table, in characters; in a narrower terminal lines break, and no number is cut."""
+
+
+_TABLES = _BY_STEP, _COVERAGE, _SUBSETS = "by_step.csv", "coverage.csv", "subsets.csv"
 
 
 class EvaluatedSplit(StrEnum):
@@ -113,6 +117,7 @@ def evaluate(
             "--subsets": with_subsets,
             "--uncalibrated": uncalibrated,
         }
+        _require_place_for_backtest(checkpoint, output, data_root, refit)
         with sigterm_told_apart():
             run_backtest(
                 checkpoint,
@@ -160,11 +165,13 @@ def evaluate(
     variant = _path(_quantiles_path(forecaster.info, uncalibrated), ablation.path)
     of_split = "" if split is EvaluatedSplit.TEST else split.value
     folder = output or checkpoint.parent / "evaluation" / _path(of_split, variant)
+    sources = list_sources(forecaster.info.config.data, data_root)
+    require_apart_from_data(sources, [folder / name for name in _TABLES])
     with hold_folder(folder):
         evaluation = evaluate(forecaster, dataset, split.value, ablation.without, ablation.shuffled)
 
         numbers = evaluation.to_json()
-        tables = {"by_step.csv": evaluation.by_step_table()}
+        tables = {_BY_STEP: evaluation.by_step_table()}
         figures = {
             "error_by_step.png": plot_error_by_step(evaluation),
             "windows.png": plot_test_windows(evaluation, dataset),
@@ -172,13 +179,13 @@ def evaluate(
         coverage = measure_coverage(evaluation.windows, evaluation.targets)
         if any(coverage.values()):
             numbers["quantile_coverage"] = coverage_to_json(coverage)
-            tables["coverage.csv"] = coverage_table(coverage)
+            tables[_COVERAGE] = coverage_table(coverage)
             figures["coverage.png"] = plot_quantile_coverage(evaluation, coverage)
         subsets = None
         if to_compare:
             subsets = score_subsets(forecaster, dataset, evaluation, to_compare)
             numbers["subsets"] = subsets.to_json()
-            tables["subsets.csv"] = subsets.table()
+            tables[_SUBSETS] = subsets.table()
             figures["subsets.png"] = plot_subsets(subsets, evaluation)
         figures |= _draw_run(forecaster, dataset, checkpoint)
         found = json.dumps(numbers, indent=2, allow_nan=False)
@@ -200,6 +207,31 @@ def evaluate(
         print(f"all of it, to read and to send: {folder / REPORT}")
     files = [folder / name for name in (REPORT, "evaluation.json", *tables, *figures)]
     _track(evaluation, subsets, forecaster.info, variant, checkpoint, files)
+
+
+def _require_place_for_backtest(
+    checkpoint: Path, output: Path | None, data_root: Path | None, is_refit: bool
+) -> None:
+    """Raise OutputError or TrackingError, before any work, where it would write what it must not.
+
+    is_refit: whether it trains, and so records in MLflow, too.
+    """
+    from mmts.checkpoint import read_info
+    from mmts.errors import TrackingError
+    from mmts.tracking.place import find_trusted_store
+    from mmts.tracking.store import locate_store
+
+    config = read_info(checkpoint).config
+    folder = output or checkpoint.parent / "backtest"
+    sources = list_sources(config.data, data_root)
+    require_apart_from_data(sources, [folder / name for name in (TABLE, SCORES)])
+    home, tracking = checkpoint.resolve().parent, config.tracking
+    if is_refit and tracking.enabled and find_trusted_store(tracking, home, home.parent) is None:
+        raise TrackingError(
+            f"--refit: would record its trainings at {locate_store(tracking.uri, home).shown}, "
+            f"which {checkpoint} names, and {home} holds no record of a training that was tracked "
+            "there. Put the checkpoint back into the folder of its run, or leave out --refit."
+        )
 
 
 def _draw_run(forecaster: Forecaster, dataset: Dataset, checkpoint: Path) -> dict[str, Figure]:

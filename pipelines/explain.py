@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 
 from .addresses import CheckpointArgument, RunsOption, UriOption, find_file
 from .evaluate import EvaluatedSplit
+from .inputs import list_sources, require_apart_from_data
 from .tables import say_number
 from .terminal import AsJson, Quiet, imports, run
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from mmts.explanation import Cost, Explanation, SourceReading
     from mmts.forecasting import Forecaster
 
+_TABLES = _EDGES, _STREAMS, _LAGS = "edges.csv", "streams.csv", "lags.csv"
 _COST_HEADINGS = ("cost", "interval", "")
 _MIN_WIDTH = 100
 
@@ -76,6 +79,8 @@ def explain(
     folder = output or checkpoint.parent / "explanation"
     if output is None and split is EvaluatedSplit.VALIDATION:
         folder = folder / split.value
+    sources = list_sources(forecaster.info.config.data, data_root)
+    require_apart_from_data(sources, [folder / name for name in _TABLES])
     check_request(metric.value, target, forecaster.info.data_schema)
     dataset = load_evaluation_data(forecaster.info, data_root)
     with hold_folder(folder):
@@ -84,9 +89,9 @@ def explain(
         numbers = explanation.to_json() | {"epoch": forecaster.info.epoch}
         found = json.dumps(numbers, indent=2, allow_nan=False)
         tables = {
-            "edges.csv": explanation.edge_table(),
-            "streams.csv": explanation.stream_table(),
-            "lags.csv": explanation.reading_table(),
+            _EDGES: explanation.edge_table(),
+            _STREAMS: explanation.stream_table(),
+            _LAGS: explanation.reading_table(),
         }
         tables = {name: table for name, table in tables.items() if len(table)}
         figures = _draw(explanation, forecaster)
@@ -110,11 +115,19 @@ def _renew_report(
     forecaster: Forecaster, dataset: Dataset, checkpoint: Path, folder: Path
 ) -> Path | None:
     """Take the explanation into the report of the evaluation, where there is one of this epoch."""
+    from mmts.errors import RunError
     from mmts.report import EVALUATION, write_report
+    from mmts.run_folders.evaluations import read_evaluation
 
     evaluated = checkpoint.parent / "evaluation"
     path = evaluated / EVALUATION
-    if not path.is_file() or json.loads(path.read_text())["epoch"] != forecaster.info.epoch:
+    if not path.is_file():
+        return None
+    try:
+        if read_evaluation(checkpoint.parent, path).epoch != forecaster.info.epoch:
+            return None
+    except RunError as error:
+        logging.getLogger("mmts").warning("the report of the evaluation is not renewed: %s", error)
         return None
     return write_report(evaluated, forecaster.info, dataset, forecaster.model, checkpoint, folder)
 

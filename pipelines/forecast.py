@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .addresses import CheckpointArgument, RunsOption, UriOption, load_forecaster
+from .inputs import require_apart_from_data
 from .terminal import AsJson, Quiet, imports, print_json, run
 
 if TYPE_CHECKING:
@@ -51,7 +52,6 @@ def forecast(
         from mmts.data.findings.finding import say_count
         from mmts.errors import DataError, OutputError
         from mmts.files import (
-            require_apart,
             require_csv_name,
             require_folder,
             write_table,
@@ -67,7 +67,9 @@ def forecast(
             require_folder(file)
     forecaster = load_forecaster(checkpoint, runs, uri, calibrated=not uncalibrated)
     sources = choose_sources(forecaster, data or ())
-    require_apart([checkpoint, *map(str, sources.values())], [output, *([plot] if plot else [])])
+    # Also from what it was trained on, where this forecast reads other files.
+    data_files = map(str, [*sources.values(), *forecaster.default_sources().values()])
+    require_apart_from_data(data_files, [output, *([plot] if plot else [])], [checkpoint])
     try:
         table = forecaster.predict(sources, origin, until)
     except DataError as error:

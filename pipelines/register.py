@@ -12,6 +12,7 @@ from .terminal import imports, run
 if TYPE_CHECKING:
     from mmts.serving.registry import Registered
     from mmts.tracking.config import TrackingConfig
+    from mmts.tracking.store import TrackingStore
     from mmts.training.assignment import TrainingResult
 
 AliasOption = Annotated[
@@ -42,12 +43,38 @@ def register(
         from mmts.serving.registry import register_checkpoint
         from mmts.tracking.store import locate_store
 
-    info = read_info(checkpoint)
+    tracking = read_info(checkpoint).config.tracking
     # As every command does that adds to the run of a training.
     folder = runs or checkpoint.resolve().parent.parent
-    uri = uri or info.config.tracking.uri
-    store = locate_store(uri, folder)
-    show(register_checkpoint(checkpoint, name, store, alias), folder, uri)
+    named = uri or tracking.uri
+    if uri is not None or (runs is not None and tracking.uri is None):
+        store = locate_store(uri, folder)
+    else:
+        store = _store_of_training(checkpoint, tracking, folder)
+    if named is None and store.database is not None:
+        folder = store.database.parent
+    show(register_checkpoint(checkpoint, name, store, alias), folder, named)
+
+
+def _store_of_training(checkpoint: Path, tracking: TrackingConfig, runs: Path) -> TrackingStore:
+    """Return the store of the training; raises TrackingError where the checkpoint alone names it.
+
+    It may come from anybody, and what it names would be told the password that is for another.
+    """
+    from mmts.errors import TrackingError
+    from mmts.tracking.place import find_trusted_store
+    from mmts.tracking.store import locate_store
+
+    home = checkpoint.resolve().parent
+    store = find_trusted_store(tracking, home, runs)
+    if store is None:
+        raise TrackingError(
+            f"{checkpoint}: names the MLflow store {locate_store(tracking.uri, runs).shown}, and "
+            f"{home} holds no record of a training that was tracked there. A checkpoint may come "
+            "from anybody, and that store would be told your password or token. Name the store "
+            "that you mean with --uri."
+        )
+    return store
 
 
 def show(made: Registered, runs: Path, uri: str | None) -> None:

@@ -114,12 +114,7 @@ def sync(
                 print(_say_synced(synced), flush=True)
                 for what in synced.left_out:
                     print(f"note: {synced.folder}: refused and left out: {what}")
-    faults = [
-        f"{synced.folder}: MLflow at {synced.store}: {synced.fault}. What is missing stays in the "
-        "folder of the run; try again when MLflow answers."
-        for synced in found
-        if synced.fault is not None
-    ]
+    faults = [_say_fault(synced) for synced in found if synced.fault is not None]
     if as_json and not faults:
         print_json([_synced_to_json(synced) for synced in found])
     raise_all(TrackingError, faults)
@@ -134,6 +129,15 @@ def _say_synced(synced: Synced) -> str:
     if synced.num_values or synced.num_files:
         return f"{synced.folder}: {sent} to run {synced.run_id} at {synced.store}"
     return f"{synced.folder}: nothing was missing of run {synced.run_id} at {synced.store}"
+
+
+def _say_fault(synced: Synced) -> str:
+    if synced.store is None:
+        return f"{synced.fault}"
+    return (
+        f"{synced.folder}: MLflow at {synced.store}: {synced.fault}. What is missing stays in the "
+        "folder of the run; try again when MLflow answers."
+    )
 
 
 def _synced_to_json(synced: Synced) -> dict[str, Any]:

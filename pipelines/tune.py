@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .inputs import list_sources, require_apart_from_data
 from .terminal import FAILED, AsJson, Quiet, imports, print_json, run, sigterm_told_apart
 
 if TYPE_CHECKING:
@@ -49,14 +50,17 @@ def tune(
 ) -> None:
     """Search for settings, and write the best config; again, it goes on with what is missing."""
     with imports():
+        from mmts.tuning.folder import StudyFolder
         from mmts.tuning.space import load_searched_config
         from mmts.tuning.tune import tune
 
     short = {"num_trials": trials, "timeout": timeout, "workers": workers}
     given = [f"tuning.{name}={value}" for name, value in short.items() if value is not None]
     searched = load_searched_config(config, [*(overrides or ()), *given])
+    folder = study or runs / f"{searched.config.name}-study"
+    require_apart_from_data(list_sources(searched.config.data), [StudyFolder(folder).table])
     with sigterm_told_apart():
-        result = tune(searched, study or runs / f"{searched.config.name}-study")
+        result = tune(searched, folder)
     if as_json:
         print_json(_to_json(result))
     elif not quiet:

@@ -164,14 +164,20 @@ def _targets_of(settings: dict[str, Any]) -> str:
     found = []
     for name, stream in streams.items() if isinstance(streams, dict) else ():
         columns = stream.get("target") if isinstance(stream, dict) else None
-        found += [f"{name}.{column}" for column in columns or ()]
+        named = columns if isinstance(columns, list | tuple) else ()
+        found += [f"{name}.{column}" for column in named]
     return ", ".join(found) or "none"
 
 
 def _changed_data(runs: Sequence[RunFolder]) -> list[str]:
     """Return the streams that two runs both read, from files of other content."""
     prints = [run.description.get("fingerprint") for run in runs]
-    known = [found for found in prints if isinstance(found, dict)]
+    # Nothing of it was checked, and a damaged checkpoint may hold anything for a hash.
+    known = [
+        {stream: digest for stream, digest in found.items() if isinstance(digest, str)}
+        for found in prints
+        if isinstance(found, dict)
+    ]
     changed = []
     for stream in dict.fromkeys(name for found in known for name in found):
         if len({found[stream] for found in known if stream in found}) > 1:

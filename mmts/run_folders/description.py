@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmts.errors import RunError
+from mmts.files import JSON_FAULTS
 
 _LENGTH_BYTES = 8
 _LONGEST = 100_000_000
@@ -31,7 +32,7 @@ def read_description(path: Path) -> dict[str, Any]:
         description = json.loads(json.loads(header)["__metadata__"]["mmts"])
     except OSError as error:
         raise RunError(f"{path}: cannot be read: {error.strerror}.") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except JSON_FAULTS as error:
         raise RunError(
             f"{path}: not a checkpoint of mmts, or a damaged one ({error}). Train again, or take "
             "it away."

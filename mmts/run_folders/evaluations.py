@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mmts.errors import RunError
+from mmts.files import JSON_FAULTS
+from mmts.run_folders.history import to_count, to_number
 
 MODEL = "model"
 MEASURES = ("mae", "rmse", "mase", "wql", "crps_by_quantiles", "coverage")
@@ -59,19 +61,22 @@ def read_evaluation(run: Path, path: Path) -> KeptEvaluation:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         first, end = found["dates"][found["split"]]
+        scores = {
+            str(method): _overall(by_target[_ALL_TARGETS]["overall"])
+            for method, by_target in found["scores"].items()
+        }
+        if MODEL not in scores:
+            raise ValueError("it holds no scores of the model")
         return KeptEvaluation(
             variant=_variant_of(path.parent.relative_to(run / "evaluation"), found["split"]),
             split=str(found["split"]),
             dates=(str(first), str(end)),
-            num_windows=int(found["num_windows"]),
-            epoch=int(found["epoch"]),
+            num_windows=to_count(found["num_windows"]),
+            epoch=to_count(found["epoch"]),
             verdict=str(found["verdict"]),
-            scores={
-                method: _overall(by_target[_ALL_TARGETS]["overall"])
-                for method, by_target in found["scores"].items()
-            },
+            scores=scores,
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, *JSON_FAULTS) as error:
         raise RunError(
             f"{path}: not what `mmts evaluate` wrote, or damaged ({type(error).__name__}: "
             f"{error}). Evaluate again."
@@ -85,4 +90,6 @@ def _variant_of(folder: Path, split: str) -> str:
 
 def _overall(scores: dict[str, Any]) -> dict[str, float | None]:
     # Older versions knew fewer measures.
-    return {name: None if scores.get(name) is None else float(scores[name]) for name in MEASURES}
+    return {
+        name: None if scores.get(name) is None else to_number(scores[name]) for name in MEASURES
+    }

@@ -80,7 +80,7 @@ class RunFolder:
         return {
             "run": self.name,
             "folder": str(self.path),
-            "experiment": self.settings.get("name"),
+            "experiment": _word(self.settings.get("name")),
             "began": self.began.astimezone().isoformat(timespec="seconds"),
             "state": self.state,
             "epochs": self.num_epochs,
@@ -90,7 +90,7 @@ class RunFolder:
             "test": None if test is None else asdict(test)["scores"][MODEL],
             "best_baseline": None if baseline is None else baseline[0],
             "best_baseline_mae": None if baseline is None else baseline[1],
-            "run_id": find_run_id(self.path, self.description.get("run_id")),
+            "run_id": find_run_id(self.path, _word(self.description.get("run_id"))),
             "notes": list(self.notes),
         }
 
@@ -178,6 +178,11 @@ def _limit(settings: dict[str, Any], name: str) -> int | None:
     training = settings.get("training")
     found = training.get(name) if isinstance(training, dict) else None
     return found if isinstance(found, int) else None
+
+
+def _word(value: Any) -> str | None:
+    """Return a name from a file of which nothing is checked; None for what is none."""
+    return value if isinstance(value, str) else None
 
 
 def _children(folder: Path) -> Iterator[Path]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmts.errors import RunError
-from mmts.files import write_whole
+from mmts.files import JSON_FAULTS, write_whole
+
+_MOST = 2**53
+"""The largest count that a float holds as well, as which it is shown."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ def read_history(path: Path) -> tuple[Epoch, ...]:
     for number, line in enumerate(whole, start=1):
         try:
             epoch = _epoch_of(json.loads(line))
-        except (ValueError, KeyError, TypeError):
+        except JSON_FAULTS:
             raise RunError(f"{path}, line {number}: is no epoch of a training.") from None
         found[epoch.number] = epoch
     return tuple(found[number] for number in sorted(found))
@@ -59,7 +63,7 @@ def keep_epochs(path: Path, last: int) -> None:
         return
     read_history(path)
     *whole, _ = path.read_text(encoding="utf-8").split("\n")
-    kept = [line for line in whole if json.loads(line)["epoch"] <= last]
+    kept = [line for line in whole if _epoch_of(json.loads(line)).number <= last]
     write_whole(path, "".join(f"{line}\n" for line in kept))
 
 
@@ -85,13 +89,29 @@ def mean_speed(epochs: Sequence[Epoch]) -> float | None:
     return len(speeds) / sum(1 / speed for speed in speeds) if speeds else None
 
 
+def to_number(value: Any) -> float:
+    """Return a number that a file holds; raises one of JSON_FAULTS where it is none, or endless."""
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is no number that was measured")
+    return number
+
+
+def to_count(value: Any) -> int:
+    """Return a whole number that a file holds; raises one of JSON_FAULTS where it is none."""
+    count = int(value)
+    if not 0 <= count <= _MOST:
+        raise ValueError(f"{value} is no count")
+    return count
+
+
 def _epoch_of(line: Mapping[str, Any]) -> Epoch:
     def number(key: str) -> float | None:
-        return None if line.get(key) is None else float(line[key])
+        return None if line.get(key) is None else to_number(line[key])
 
     return Epoch(
-        number=int(line["epoch"]),
-        validation_loss=float(line["val/loss"]),
+        number=to_count(line["epoch"]),
+        validation_loss=to_number(line["val/loss"]),
         train_loss=number("train/loss"),
         windows_per_second=number("train/windows_per_second"),
         wait_share=number("train/wait_share"),

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mmts.errors import OutputError
-from mmts.files import write_whole
+from mmts.files import JSON_FAULTS, write_whole
 
 FOLDER = "tracking"
 RECORDS = "records.jsonl"
@@ -29,8 +29,33 @@ _FILES = "files"
 _DELIVERED = "mlflow.json"
 _LOCK = "lock"
 _MOST_UNWRITTEN = 50_000
+_ENDLESS = 2**63
+"""No store takes a whole number that needs more than 64 bits."""
 
 Record = dict[str, Any]
+
+_WORD, _PERHAPS_WORD = (str,), (str, type(None))
+_FORMS: dict[str, dict[str, tuple[type, ...]]] = {
+    "params": {"values": (dict,)},
+    "tags": {"values": (dict,)},
+    "metrics": {"values": (dict,), "step": (int,), "time": (int,)},
+    "section": {"heading": _WORD, "body": _WORD},
+    "dataset": {
+        **dict.fromkeys(("name", "digest", "source", "context", "profile"), _WORD),
+        "schema": _PERHAPS_WORD,
+    },
+    "file": {"path": _WORD, "folder": _PERHAPS_WORD},
+    "status": {"status": _WORD, "time": (int,)},
+    "resumed": {"tags": (dict,)},
+}
+"""What each kind of record holds besides its kind."""
+
+_FORM_OF_NEW_RUN: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("id", "experiment", "name"), _WORD),
+    "tags": (dict,),
+    "time": (int,),
+}
+"""What the record of a run holds that was begun in this folder, and not only added to."""
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +133,8 @@ class Journal:
     def read(self, offset: int = 0) -> Iterator[tuple[Record, int]]:
         """Yield the whole records after so many bytes, each with the byte at which it ends.
 
-        A line that is no record, as one that was torn by a full disk, is left out.
+        A line that is no record, as one that was torn by a full disk, is left out, and so is one
+        that lacks what its kind of record holds: a journal may come from a stranger.
         """
         if not self.path.exists():
             return
@@ -120,9 +146,9 @@ class Journal:
                 offset += len(line)
                 try:
                     record = json.loads(line)
-                except ValueError:
+                except JSON_FAULTS:
                     continue
-                if isinstance(record, dict) and isinstance(record.get("record"), str):
+                if _is_record(record):
                     yield record, offset
 
     def keep(self, content: bytes, name: str) -> Path:
@@ -157,10 +183,10 @@ class Journal:
             return Delivered(
                 None if found["run_id"] is None else str(found["run_id"]),
                 tuple(map(str, found["former"])),
-                int(found["values"]),
-                int(found["files"]),
+                max(0, int(found["values"])),
+                max(0, int(found["files"])),
             )
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, *JSON_FAULTS):
             # To send all of it again does no harm.
             return Delivered()
 
@@ -181,7 +207,8 @@ class Journal:
             return sqlite3.connect(":memory:")
         try:
             lock.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
+            # Any other says that the file is no lock of ours, and holds nobody off.
             if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
                 lock.close()
                 return None
@@ -257,6 +284,38 @@ def _home_of(folder: Path) -> Path | None:
         if place.name == FOLDER:
             return place.parent
     return None
+
+
+def begins_run(record: Record) -> bool:
+    """Tell whether a record is that of a training, which begins a run and does not only add."""
+    return record["record"] == "run" and "experiment" in record
+
+
+def _is_record(found: Any) -> bool:
+    """Tell whether what a line holds has the form of a record."""
+    if not isinstance(found, dict) or not isinstance(found.get("record"), str):
+        return False
+    form = _FORM_OF_NEW_RUN if begins_run(found) else _FORMS.get(found["record"], {})
+    is_value = _is_number if found["record"] == "metrics" else _is_word
+    for key, types in form.items():
+        if key not in found or not isinstance(found[key], types):
+            return False
+        if isinstance(found[key], int) and abs(found[key]) >= _ENDLESS:
+            return False
+        if isinstance(found[key], dict) and not all(map(is_value, found[key].values())):
+            return False
+    return True
+
+
+def _is_word(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: object) -> bool:
+    """Tell whether a value is a number, or the word for one that JSON does not have."""
+    if isinstance(value, int):
+        return abs(value) < _ENDLESS
+    return isinstance(value, float) or value in ("nan", "inf", "-inf")
 
 
 def _last_byte(path: Path) -> bytes:

@@ -18,6 +18,7 @@ from mmts.tracking.delivery import LONGEST_NOTE, NOTE, Delivery, cut
 from mmts.tracking.errands import Errands
 from mmts.tracking.journal import Journal, Record, journal_of, place_of
 from mmts.tracking.outbox import Outbox
+from mmts.tracking.place import find_trusted_store
 from mmts.tracking.secrets import hide_secrets
 from mmts.tracking.store import locate_store
 from mmts.tracking.surroundings import mlflow_settings
@@ -263,7 +264,8 @@ def start_run(
             }
         )
     else:
-        journal.append({"record": "resumed", "tags": words})
+        place = place_of(config.uri, store, folder)
+        journal.append({"record": "resumed", "tags": words, **place})
     delivery = Delivery(locate_store(config.uri, store), journal, is_new=is_new)
     return _open(TrackedRun(journal, Outbox(delivery, "training goes on")))
 
@@ -274,20 +276,22 @@ def reopen_run(
     """Open an earlier run to add to it; how it ended stays as it is.
 
     run_id: from the run's checkpoint. folder: of that checkpoint; where neither it nor the
-    checkpoint knows of a run, nothing is recorded. A server that a checkpoint alone names is not
+    checkpoint knows of a run, nothing is recorded. A store that a checkpoint alone names is not
     asked: that may be anybody's, and would be told the name and password that are for another.
     """
-    place = locate_store(config.uri, store)
     journal = journal_of(folder, run_id)
     is_kept = journal.path.exists()
-    is_gone = place.database is not None and not place.database.exists()
-    if not config.enabled or (not is_kept and (run_id is None or is_gone)):
+    if not config.enabled or (not is_kept and run_id is None):
         return TrackedRun(None)
-    if not is_kept and place.is_server:
+    place = find_trusted_store(config, folder, store)
+    if place is None:
         logger.warning(
-            "%s is not told of this: the checkpoint names it, and is not in the folder of its run",
-            place.shown,
-        )
+            "%s is not told of this: the checkpoint names it, and %s holds no record of a training "
+            "that was tracked there",
+            locate_store(config.uri, store).shown, folder,
+        )  # fmt: skip
+        return TrackedRun(None)
+    if not is_kept and place.database is not None and not place.database.exists():
         return TrackedRun(None)
     journal.begin()
     if not is_kept:

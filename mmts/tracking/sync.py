@@ -10,7 +10,7 @@ from pathlib import Path
 from mmts.errors import RunError, TrackingError
 from mmts.tracking.delivery import Delivery, RunGoneError
 from mmts.tracking.journal import Journal, find_journals
-from mmts.tracking.store import TrackingStore, locate_store
+from mmts.tracking.place import store_of
 from mmts.tracking.surroundings import mlflow_settings, quiet_thread
 
 
@@ -18,13 +18,13 @@ from mmts.tracking.surroundings import mlflow_settings, quiet_thread
 class Synced:
     """What was brought to MLflow of one run.
 
-    folder: of the run. store: what to call the store. is_in_use: whether another command is at it,
-    which brings what is missing itself. fault: why not all of it is there; None if it is.
-    left_out: what the store refuses for good.
+    folder: of the run. store: what to call the store; None where the journal is damaged and does
+    not tell. is_in_use: whether another command is at it, which brings what is missing itself.
+    fault: why not all of it is there; None if it is. left_out: what the store refuses for good.
     """
 
     folder: Path
-    store: str
+    store: str | None
     run_id: str | None
     num_values: int = 0
     num_files: int = 0
@@ -51,7 +51,11 @@ def sync_runs(folder: Path) -> Iterator[Synced]:
 
 
 def _sync(journal: Journal) -> Synced:
-    store = _store_of(journal)
+    try:
+        store = store_of(journal)
+    except TrackingError as error:
+        # Told by run as well: those after it are whole.
+        return Synced(journal.home, None, journal.delivered.run_id, fault=f"{error}")
     claim = journal.claim()
     if claim is None:
         return Synced(journal.home, store.shown, journal.delivered.run_id, is_in_use=True)
@@ -82,15 +86,6 @@ def _sync(journal: Journal) -> Synced:
         fault=fault,
         left_out=tuple(delivery.left_out),
     )
-
-
-def _store_of(journal: Journal) -> TrackingStore:
-    """Return where a run belongs; raises TrackingError where its journal does not tell."""
-    begin = next((record for record, _ in journal.read()), {})
-    uri, store = begin.get("uri"), begin.get("store")
-    if not isinstance(store, str) or not isinstance(uri, str | None):
-        raise TrackingError(f"{journal.path}: does not begin with a run. It is damaged.")
-    return locate_store(uri, (journal.home / store).resolve())
 
 
 def _end_if_killed(journal: Journal) -> None:

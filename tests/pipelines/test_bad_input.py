@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
 
+from pipelines.explain import _renew_report
 from tests.conftest import Command
 from tests.factories import make_frames, make_settings, write_config, write_frames
+
+if TYPE_CHECKING:
+    from mmts.data.dataset import Dataset
+    from mmts.forecasting import Forecaster
 
 Frames = dict[str, pd.DataFrame]
 Settings = dict[str, Any]
@@ -198,6 +203,23 @@ def test_forecast_never_overwrites_what_it_reads(mmts: Command, trained: Path) -
     before = trained.read_bytes()
     assert_refused(mmts("forecast", trained, "--output", trained), "read or written by this")
     assert trained.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "{", '{"epoch": 1e999}', "[]"])
+def test_an_evaluation_that_is_damaged_costs_an_explanation_no_more_than_its_report(
+    forecaster: Forecaster,
+    dataset: Dataset,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    content: str,
+) -> None:
+    evaluation = tmp_path / "evaluation" / "evaluation.json"
+    evaluation.parent.mkdir()
+    evaluation.write_text(content)
+    explained = tmp_path / "explanation"
+    assert _renew_report(forecaster, dataset, tmp_path / "best.mmts", explained) is None
+    assert "the report of the evaluation is not renewed" in caplog.text
+    assert "Evaluate again" in caplog.text
 
 
 def test_forecast_draws_no_rolling_forecasts(mmts: Command, trained: Path, tmp_path: Path) -> None:

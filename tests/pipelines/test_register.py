@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from mmts.checkpoint import load_checkpoint, save_checkpoint
+from mmts.errors import TrackingError
+from mmts.tracking.config import TrackingConfig
+from pipelines.evaluate import evaluate
+from pipelines.register import register
 from tests.conftest import Command
 from tests.factories import make_settings, write_world
 
@@ -116,6 +123,56 @@ def test_a_model_that_could_not_be_registered_is_kept(mmts: Command, workplace: 
                 cwd=workplace)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "registered: version 2 of small" in done.stdout
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.2)
+        yield listener
+
+
+def forge(trained: Path, target: Path, uri: str) -> Path:
+    """Write a checkpoint that names a store of a stranger, and knows of no run."""
+    info, model = load_checkpoint(trained)
+    config = info.config.model_copy(update={"tracking": TrackingConfig(uri=uri)})
+    target.parent.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(
+        target, info.model_copy(update={"config": config, "run_id": None}), model.state_dict()
+    )
+    return target
+
+
+@pytest.mark.parametrize("scheme", ["http", "postgresql"])
+def test_a_store_that_a_checkpoint_alone_names_is_not_asked(
+    trained: Path, tmp_path: Path, listener: socket.socket, scheme: str
+) -> None:
+    address = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
+    checkpoint = forge(trained, tmp_path / "run" / "best.mmts", address)
+    for runs in (None, tmp_path / "runs"):
+        with pytest.raises(TrackingError, match="Name the store that you mean with --uri") as told:
+            register(checkpoint, "small", runs=runs)
+        assert address in str(told.value)
+    with pytest.raises(TrackingError, match=f"--refit: would record its trainings at {address}"):
+        evaluate(checkpoint, with_backtest=True, refit=True)
+    with pytest.raises(TimeoutError):
+        listener.accept()
+    assert [file.name for file in tmp_path.rglob("*")] == ["run", "best.mmts"]
+
+
+def test_no_table_is_made_in_a_database_that_a_checkpoint_alone_names(
+    mmts: Command, trained: Path, tmp_path: Path
+) -> None:
+    database = tmp_path / "bookmarks.db"
+    database.write_bytes(b"")
+    forge(trained, tmp_path / "run" / "best.mmts", f"sqlite:///{database}")
+    done = mmts("register", "run/best.mmts", "small", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        f"TrackingError: run/best.mmts: names the MLflow store {database}"
+    )
+    assert "Traceback" not in done.stderr
+    assert database.read_bytes() == b""
 
 
 @pytest.mark.slow

@@ -51,6 +51,25 @@ def test_a_damaged_run_is_noted_and_the_others_are_listed(mmts: Command, place: 
     assert note.startswith("note: runs/two/best.mmts: not a checkpoint of mmts")
 
 
+def test_a_hostile_run_hides_no_other(mmts: Command, place: Path) -> None:
+    (place / "runs" / "two" / "best.mmts").write_bytes(
+        (200_000).to_bytes(8, "little") + b"[" * 200_000
+    )
+    journal = place / "runs" / "two" / "tracking" / "records.jsonl"
+    journal.parent.mkdir()
+    journal.write_text("[" * 200_000 + "\n")
+    for arguments in (["list"], ["list", "--json"], ["compare", "one", "two"]):
+        done = mmts("runs", *arguments, cwd=place)
+        assert done.returncode == 0, done.stderr
+        assert "one" in done.stdout
+    done = mmts("runs", "sync", cwd=place)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "TrackingError: runs/two/tracking/records.jsonl: does not begin with a run, and is "
+        "damaged. Take the folder runs/two/tracking away, and no command looks at it again.\n"
+    )
+
+
 def test_programs_read_runs_as_json(mmts: Command, place: Path) -> None:
     done = mmts("runs", "list", "runs", "--json", cwd=place)
     two, one = json.loads(done.stdout)

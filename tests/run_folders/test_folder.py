@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from mmts.checkpoint import read_info
 from mmts.errors import RunError
+from mmts.run_folders.comparison import compare_runs
 from mmts.run_folders.description import read_description
 from mmts.run_folders.folder import find_run, list_runs, read_run
-from mmts.run_folders.history import has_ended, mean_speed, read_history
-from tests.run_folders.worlds import add_evaluation, make_run, make_settings
+from mmts.run_folders.history import has_ended, keep_epochs, mean_speed, read_history
+from tests.run_folders.worlds import (
+    add_evaluation,
+    make_run,
+    make_settings,
+    write_checkpoint,
+    write_header,
+)
 
 
 def test_a_run_says_how_far_it_came_and_how_good_it_is(tmp_path: Path) -> None:
@@ -98,6 +106,81 @@ def test_what_is_damaged_is_noted_and_the_rest_is_read(tmp_path: Path) -> None:
     assert run.state == "nothing trained"
     assert any("history.jsonl, line 1: is no epoch" in note for note in run.notes)
     assert any("config.yaml, line 1: not well-formed YAML" in note for note in run.notes)
+
+
+DEEP = "[" * 200_000
+EVALUATION = {
+    "split": "test", "dates": {"test": ["a", "b"]}, "num_windows": 1, "epoch": 1, "verdict": "",
+    "scores": {"model": {"all targets": {"overall": {"mae": 1.0}}}},
+}  # fmt: skip
+HOSTILE = {
+    "a header that is nested without end": ("best.mmts", write_header(DEEP)),
+    "a description that is nested without end": (
+        "best.mmts", write_header(json.dumps({"__metadata__": {"mmts": DEEP}}))
+    ),
+    "an epoch without end": ("history.jsonl", b'{"epoch": 1e999, "val/loss": 1}\n'),
+    "an epoch of many digits": (
+        "history.jsonl", b'{"epoch": 1' + b"0" * 400 + b', "val/loss": 1}\n'
+    ),
+    "a loss without end": ("history.jsonl", b'{"epoch": 1, "val/loss": Infinity}\n'),
+    "a loss of many digits": ("history.jsonl", b'{"epoch": 1, "val/loss": 1' + b"0" * 400 + b"}\n"),
+    "a history that is nested without end": ("history.jsonl", DEEP.encode() + b"\n"),
+    "windows without end": (
+        "evaluation/evaluation.json", json.dumps(EVALUATION | {"num_windows": math.inf}).encode()
+    ),
+    "an evaluation that is nested without end": ("evaluation/evaluation.json", DEEP.encode()),
+    "no scores of the model": (
+        "evaluation/evaluation.json", json.dumps(EVALUATION | {"scores": {}}).encode()
+    ),
+    "an error without end": (
+        "evaluation/evaluation.json",
+        json.dumps(EVALUATION).replace("1.0", "Infinity").encode(),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", HOSTILE)
+def test_a_hostile_run_is_noted_and_hides_no_other(tmp_path: Path, fault: str) -> None:
+    make_run(tmp_path / "good")
+    bad = make_run(tmp_path / "bad")
+    name, content = HOSTILE[fault]
+    (bad / name).parent.mkdir(exist_ok=True)
+    (bad / name).write_bytes(content)
+    runs, _ = list_runs(tmp_path)
+    listed = json.loads(json.dumps([run.to_json() for run in runs], allow_nan=False))
+    notes = {run["run"]: run["notes"] for run in listed}
+    assert notes["good"] == []
+    (note,) = notes["bad"]
+    assert name in note
+    json.dumps(compare_runs(runs).to_json(), allow_nan=False)
+
+
+@pytest.mark.parametrize("value", [math.nan, [1], {"a": []}, 5])
+def test_a_checkpoint_that_names_things_by_what_is_no_name_hides_no_other(
+    tmp_path: Path, value: object
+) -> None:
+    described = {
+        "config": make_settings() | {"name": value}, "run_id": value, "epoch": value,
+        "fingerprint": {"load": value, "weather": "1"},
+    }  # fmt: skip
+    settings = make_settings()
+    settings["data"]["streams"]["load"]["target"] = 5
+    bad = make_run(tmp_path / "bad", settings=settings)
+    write_checkpoint(bad / "best.mmts", described)
+    make_run(tmp_path / "good")
+    runs, _ = list_runs(tmp_path)
+    listed = {run.name: run.to_json() for run in runs}
+    json.dumps(listed, allow_nan=False)
+    assert listed["bad"]["experiment"] is listed["bad"]["run_id"] is None
+    compare_runs([read_run(tmp_path / name) for name in ("good", "bad")])
+
+
+def test_a_history_is_shortened_whatever_its_counts_are_written_as(tmp_path: Path) -> None:
+    history = tmp_path / "history.jsonl"
+    lines = ['{"epoch": "1", "val/loss": 0.5}\n', '{"epoch": 2.0, "val/loss": 0.4}\n']
+    history.write_text("".join(lines))
+    keep_epochs(history, 1)
+    assert history.read_text() == lines[0]
 
 
 @pytest.mark.parametrize("training", [None, "soon", {}, {"max_epochs": "many"}])

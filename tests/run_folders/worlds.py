@@ -65,8 +65,12 @@ def make_run(
 
 def write_checkpoint(path: Path, described: dict[str, Any]) -> None:
     """Write the header of a checkpoint, with no weights behind it."""
-    header = json.dumps({"__metadata__": {"mmts": json.dumps(described)}}).encode()
-    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    path.write_bytes(write_header(json.dumps({"__metadata__": {"mmts": json.dumps(described)}})))
+
+
+def write_header(header: str) -> bytes:
+    """Return a header as it stands in a file of safetensors, its length first."""
+    return len(header.encode()).to_bytes(8, "little") + header.encode()
 
 
 def add_evaluation(

@@ -23,18 +23,18 @@ def journal(tmp_path: Path) -> Journal:
 
 
 def numbers(journal: Journal) -> list[int]:
-    return [record["n"] for record, _ in journal.read()]
+    return [record["step"] for record, _ in journal.read()]
 
 
 def put(journal: Journal, *values: int) -> None:
     for value in values:
-        journal.append({"record": "metrics", "n": value})
+        journal.append({"record": "metrics", "values": {"n": 1.0}, "step": value, "time": 0})
 
 
 def test_reading_goes_on_where_it_was_left(journal: Journal) -> None:
     put(journal, 1, 2, 3)
     (_, _), (_, second), _ = journal.read()
-    assert [record["n"] for record, _ in journal.read(second)] == [3]
+    assert [record["step"] for record, _ in journal.read(second)] == [3]
 
 
 def test_a_line_that_was_torn_by_a_kill_costs_no_other(journal: Journal, tmp_path: Path) -> None:
@@ -61,6 +61,43 @@ def test_what_is_no_record_is_left_out(journal: Journal) -> None:
         file.write(b"\0\0\0\n[1]\n{}\n\xff\n" + b'{"record": 5}\n')
     put(journal, 2)
     assert numbers(journal) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"record": "metrics"}',
+        '{"record": "metrics", "values": [1], "step": 1, "time": 1}',
+        '{"record": "metrics", "values": {"a": "b"}, "step": 1, "time": 1}',
+        '{"record": "metrics", "values": {"a": {}}, "step": 1, "time": 1}',
+        '{"record": "metrics", "values": {"a": 1' + "0" * 400 + '}, "step": 1, "time": 1}',
+        '{"record": "metrics", "values": {"a": 1}, "step": 1e999, "time": 1}',
+        '{"record": "metrics", "values": {"a": 1}, "step": 1' + "0" * 40 + ', "time": 1}',
+        '{"record": "metrics", "values": {"a": 1}, "step": null, "time": 1}',
+        '{"record": "tags", "values": {"a": ["b"]}}',
+        '{"record": "params"}',
+        '{"record": "section", "heading": "Verdict"}',
+        '{"record": "file", "path": 5, "folder": null}',
+        '{"record": "status", "status": "KILLED", "time": "now"}',
+        '{"record": "resumed"}',
+        '{"record": "run", "experiment": "load"}',
+        "[" * 100_000,
+        '{"record": "metrics", "values": ' + "[" * 100_000,
+    ],
+)
+def test_what_a_record_lacks_leaves_it_out_and_no_other(journal: Journal, line: str) -> None:
+    put(journal, 1)
+    with journal.path.open("a") as file:
+        file.write(f"{line}\n")
+    put(journal, 2)
+    assert numbers(journal) == [1, 2]
+
+
+def test_numbers_that_json_does_not_have_are_records(journal: Journal) -> None:
+    values = {"a": "nan", "b": "inf", "c": "-inf", "d": 1, "e": 0.5}
+    journal.append({"record": "metrics", "values": values, "step": 1, "time": 1})
+    ((record, _),) = journal.read()
+    assert record["values"] == values
 
 
 def test_records_of_a_full_disk_are_kept_and_written_when_there_is_room(
@@ -149,11 +186,27 @@ def test_where_no_lock_can_be_made_nobody_has_it(journal: Journal) -> None:
         claim.close()
 
 
+def test_a_lock_that_is_damaged_holds_nobody_off(journal: Journal) -> None:
+    (journal.folder / "lock").write_bytes(b"no database" * 100)
+    for _ in range(2):
+        claim = journal.claim()
+        assert claim is not None
+        claim.close()
+
+
 def test_how_far_it_has_been_brought_outlasts_the_process(journal: Journal) -> None:
     assert journal.delivered == Delivered()
     journal.note(Delivered("r1", ("r0",), 10, 20))
     assert journal.delivered == Delivered("r1", ("r0",), 10, 20)
     (journal.folder / "mlflow.json").write_text('{"run_id": "r1"')
+    assert journal.delivered == Delivered()
+    for values in ("1e999", "[" * 100_000, "1, 2"):
+        content = f'{{"run_id": "r1", "former": [], "values": {values}, "files": 1}}'
+        (journal.folder / "mlflow.json").write_text(content)
+        assert journal.delivered == Delivered()
+    (journal.folder / "mlflow.json").write_text(
+        '{"run_id": null, "former": [], "values": -5, "files": -5}'
+    )
     assert journal.delivered == Delivered()
 
 
