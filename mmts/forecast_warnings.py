@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmts.data.batch import Batch, StreamWindow
 from mmts.data.gathering import WindowGatherer
-from mmts.data.scaling import StreamScaling
+from mmts.data.scaling import UNSEEN, StreamScaling
 from mmts.data.schema import StreamSchema
 
 MANY_TIMES = 3.0
@@ -73,6 +73,27 @@ class _Column:
             self.most_times = max(self.most_times, float((distance * far)[is_far].max()))
 
 
+@dataclass
+class _Names:
+    """A column of names: whether those of training stand in it.
+
+    is_unknown: (window,) bool, batch by batch, whether a quarter or more of its names were not
+    seen in training.
+    """
+
+    name: str
+    channel: int
+    is_unknown: list[Tensor] = field(default_factory=list)
+
+    def look_at(self, window: StreamWindow) -> None:
+        """Take in a batch."""
+        observed = window.observed[..., self.channel]
+        unseen = observed & (window.values[..., self.channel] == UNSEEN)
+        self.is_unknown.append(
+            unseen.any(dim=1) & (unseen.sum(dim=1) >= _MANY * observed.sum(dim=1))
+        )
+
+
 class _Stream:
     """What the windows of one stream are like, batch by batch.
 
@@ -96,6 +117,12 @@ class _Stream:
             for column, place in zip(schema.columns, schema.slices, strict=True)
             if column.name in furthest
         ]
+        # Hashed names have no list, and a new item may well bring a name of its own.
+        self.names = [
+            _Names(column.name, place.start)
+            for column, place in zip(schema.columns, schema.slices, strict=True)
+            if column.name in scaling.vocabularies and not schema.is_static
+        ]
 
     def look_at(self, batch: Batch, name: str) -> None:
         """Take in a batch."""
@@ -109,6 +136,8 @@ class _Stream:
             self.lacks.append((ahead & ~known).any(dim=1))
         for column in self.columns:
             column.look_at(window)
+        for names in self.names:
+            names.look_at(window)
 
     def describe(self, of: list[str]) -> Iterator[str]:
         """Yield what there is to say; of: the item of each window."""
@@ -133,6 +162,14 @@ class _Stream:
                 )
             elif not column.num_values and not is_empty.all():
                 yield f", column {column.name!r} holds nothing: forecasting without it"
+        for names in self.names:
+            is_unknown = torch.cat(names.is_unknown)
+            if is_unknown.any():
+                yield (
+                    f": a quarter or more of the names in column {names.name!r} are none of the "
+                    f"training's, for {_forecasts(is_unknown, of)}: they are all read as one "
+                    "unknown name. Are they written otherwise?"
+                )
 
 
 def _short_pasts(windows: WindowGatherer, of: list[str]) -> Iterator[str]:

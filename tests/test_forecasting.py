@@ -138,6 +138,23 @@ def test_numbers_in_other_units_are_told(
     assert warnings_of(forecaster, frames, caplog) == []
 
 
+def test_names_that_training_did_not_have_are_told(
+    forecaster: Forecaster, caplog: pytest.LogCaptureFixture
+) -> None:
+    frames = make_frames()
+    frames["plan"]["shift"] = frames["plan"]["shift"].str.upper()
+    (said,) = warnings_of(forecaster, frames, caplog)
+    assert said == (
+        "stream 'plan': a quarter or more of the names in column 'shift' are none of the "
+        "training's, for 2 of 2 forecasts (north, south): they are all read as one unknown name. "
+        "Are they written otherwise?"
+    )
+    # One new name among many is none of that.
+    frames = make_frames()
+    frames["plan"].loc[frames["plan"].index[-1], "shift"] = "strike"
+    assert warnings_of(forecaster, frames, caplog) == []
+
+
 def test_what_was_far_out_in_training_is_usual(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

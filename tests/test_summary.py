@@ -116,7 +116,7 @@ def test_a_picture_never_takes_the_place_of_an_input(mmts: Command, tmp_path: Pa
     before = (tmp_path / "load.csv").read_bytes()
     done = mmts("check", path, "--plot", tmp_path / "load.csv")
     assert done.returncode == 2
-    assert "is read or written by this command already" in done.stderr
+    assert "holds data of a stream, which would be overwritten" in done.stderr
     assert (tmp_path / "load.csv").read_bytes() == before
 
 

@@ -70,8 +70,8 @@ def test_a_forecast_keeps_the_shares_of_the_network_that_validation_finds_worth_
     assert load_checkpoint(no_steps)[1].network_share.chosen.tolist() == [1, 1]
     chosen = (epoch["val/network_share"], epoch["val/spread_share"])
     assert chosen == model.network_share.choose(torch.tensor(list(losses.values())))
-    # In this world the spread was learned, and the middle was not.
-    assert chosen[0] < chosen[1]
+    # Each by itself: in this world the middle was learned, and the spread was not.
+    assert chosen[0] > chosen[1]
     assert info.validation_loss == pytest.approx(losses[chosen], rel=1e-5)
 
 
