@@ -29,10 +29,13 @@ FORMATS = tuple(
             for between in _BETWEEN
             if between or date == "%Y%m%d"
         ]
-        + ["%Y%m", "%m/%Y", "%m.%Y", "%b %Y", "%B %Y", "%Y-%j"]
+        + ["%Y%m", "%y%m%d", "%m/%Y", "%m.%Y", "%b %Y", "%B %Y", "%Y-%j"]
     )
 )
 """Formats of strptime, the usual before the rare."""
+
+_YEARS = range(1700, 2200)
+"""Of times that a format is proposed for: others were read by it and not meant."""
 
 _EPOCHS = ((9, 10, "unix_s"), (13, 13, "unix_ms"), (16, 16, "unix_us"))
 _DIGITS = re.compile(r"\d+(\.\d*)?", re.ASCII)
@@ -44,8 +47,12 @@ def formats_of(cell: str) -> tuple[str, ...]:
 
 
 def parse_format(cells: pd.Series, pattern: str) -> pd.Series:
-    """Read cells by a pattern of strptime: NaT where it does not fit, UTC where it has offsets."""
+    """Read cells by a pattern of strptime: NaT where it does not fit, UTC where it has offsets.
+
+    Blanks around a cell count for nothing, as where the pattern was found.
+    """
     has_offset = "%z" in pattern.replace("%%", "")
+    cells = cells.str.strip()
     return pd.to_datetime(cells, format=pattern, errors="coerce", utc=has_offset)
 
 
@@ -74,7 +81,6 @@ def epoch_of(number: str) -> str | None:
 
 def _fits(cell: str, pattern: str) -> bool:
     try:
-        datetime.strptime(cell, pattern)
+        return datetime.strptime(cell, pattern).year in _YEARS
     except ValueError:
         return False
-    return True

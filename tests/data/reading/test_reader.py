@@ -146,3 +146,22 @@ def test_a_broken_archive_is_refused(tmp_path: Path) -> None:
     stream = StreamConfig(path=str(path), time="time")
     with pytest.raises(DataError, match="cannot be read"):
         choose_columns(path, stream)
+
+
+def test_blanks_around_times_count_for_nothing_once_their_format_is_named(tmp_path: Path) -> None:
+    text = "time; a\n 01.02.2021; 1\n 13.02.2021 ; 2\n"
+    with pytest.raises(DataError, match=r"Set time_format: '%d\.%m\.%Y' for the stream"):
+        read(tmp_path, text)
+    table = read(tmp_path, text, time_format="%d.%m.%Y")
+    assert np.diff(table.times) == 12 * 86_400_000_000
+
+
+def test_no_format_is_proposed_by_which_years_would_be_absurd(tmp_path: Path) -> None:
+    months = "".join(f"2{number:02}{number:02}01,{number}\n" for number in (1, 2, 3))
+    with pytest.raises(DataError) as refused:
+        read(tmp_path, f"time,a\n{months}")
+    assert "%Y%m" not in str(refused.value).replace("%Y%m%d", "")
+    # In these, years of two digits could be months of four, and nobody can tell.
+    days = "".join(f"21{month:02}01,{month}\n" for month in range(1, 13))
+    with pytest.raises(DataError, match=r"'%Y%m' or '%y%m%d'"):
+        read(tmp_path, f"time,a\n{days}")
