@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -35,8 +36,10 @@ _NOT_TEXT = (
     (b"7z\xbc\xaf", "a 7z archive; unpack it"),
     (b"(\xb5/\xfd", "a zstd archive; unpack it"),
 )
+# Without a format named, lzma takes the older one as well, of which any few bytes may ask for a
+# dictionary of four gigabytes.
 _PACKED: dict[str, Callable[[Path, str], Any]] = {
-    ".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open
+    ".gz": gzip.open, ".bz2": bz2.open, ".xz": partial(lzma.open, format=lzma.FORMAT_XZ)
 }  # fmt: skip
 _PACKED_FAULTS = (OSError, EOFError, zipfile.BadZipFile, lzma.LZMAError, zlib.error)
 _PIECE = 1 << 16
@@ -72,6 +75,13 @@ def open_text(path: Path, encoding: str | None) -> Iterator[BinaryIO]:
                 yield io.BufferedReader(_Transcoder(stream, spoken, path), _PIECE)
     except _PACKED_FAULTS as error:
         raise DataError(f"{path}: cannot be read: {error}.") from None
+    except MemoryError:
+        if not is_packed(path):
+            raise
+        raise DataError(
+            f"{path}: cannot be unpacked: there is not the memory that it asks for. Pack it again, "
+            "or unpack it."
+        ) from None
 
 
 def is_packed(path: Path) -> bool:

@@ -352,3 +352,9 @@ def test_a_text_that_a_parquet_file_holds_once_is_held_once(tmp_path: Path, role
     length, peak = map(int, done.stdout.split())
     assert (length == 500_000) if role == "text" else (length < 2000)
     assert peak < 800_000_000
+
+
+def test_few_bytes_that_ask_for_a_dictionary_of_gigabytes_are_refused(tmp_path: Path) -> None:
+    # Taken for the older format of LZMA, the second to fifth byte are the size of its dictionary.
+    said = refusal(tmp_path / "load.csv.xz", b"6" + b"\xff" * 60)
+    assert "load.csv.xz: cannot be read: " in said
