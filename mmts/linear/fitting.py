@@ -143,20 +143,26 @@ class _Search:
         units = LinearConfig.model_validate(choice).all_units
         settings = {unit: MapSettings(**wanted, unit=unit) for unit in units}
         maps = {unit: self.fitter.fit(one) for unit, one in settings.items()}
-        missed = miss(maps, self._samples(settings)[1])
+        missed = miss(maps, self._validation(settings))
         return _Candidate(choice, settings, maps, WindowErrors.of(missed))
 
-    def _samples(self, settings: Mapping[Unit, MapSettings]) -> tuple[Samples, Samples]:
-        """Return the train and the validation windows of a candidate."""
-        both = {
-            unit: self.fitter.sample(one.level, unit, one.reads) for unit, one in settings.items()
+    def _train(self, settings: Mapping[Unit, MapSettings]) -> Samples:
+        """Return the windows that a candidate was fitted on."""
+        return {
+            unit: self.fitter.sample(one.level, unit, one.reads)[0].latest(one.recent)
+            for unit, one in settings.items()
         }
-        train = {unit: found[0].latest(settings[unit].recent) for unit, found in both.items()}
-        return train, {unit: found[1] for unit, found in both.items()}
+
+    def _validation(self, settings: Mapping[Unit, MapSettings]) -> Samples:
+        """Return the windows that a candidate is judged on."""
+        return {
+            unit: self.fitter.sample(one.level, unit, one.reads)[1]
+            for unit, one in settings.items()
+        }
 
     def _finish(self, best: _Candidate) -> LinearFit:
         """Return the fit of a candidate, with the residuals that its bands are made of."""
-        train, validation = self._samples(best.settings)
+        train = self._train(best.settings)
         windows = next(iter(train.values()))
         chosen = choose_spread(len(windows), MAX_RESIDUALS)
 
@@ -172,6 +178,7 @@ class _Search:
             bands = "train"
             # Where errors count by their squares alone there are no quantiles.
             if self.is_robust:
+                validation = self._validation(best.settings)
                 later = next(iter(validation.values()))
                 missed = miss(best.maps, validation)
                 bands = choose_bands(
